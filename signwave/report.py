@@ -25,7 +25,7 @@ figure img { max-width: 100%; height: auto; background: white; border-radius: 4p
 .clips { display: flex; flex-wrap: wrap; gap: 1rem; } .clips figure { margin: 0; max-width: 16rem; }
 video { max-width: 100%; border-radius: 4px; background: black; }
 .note { border-inline-start: 4px solid #E69F00; background: var(--soft); padding: .5rem 1rem; }
-code, pre { background: var(--soft); border-radius: 4px; padding: .1rem .3rem; } pre { padding: .6rem 1rem; overflow-x: auto; }
+pre { background: var(--soft); border-radius: 4px; padding: .6rem 1rem; overflow-x: auto; }
 """
 
 
