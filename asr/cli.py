@@ -1,0 +1,239 @@
+"""The command `asr`: thin, no logic. Heavy packages are imported inside the commands, so that --help comes at once."""
+
+import json
+import pkgutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asr import datasets
+from signwave import __version__, command
+from signwave.errors import UserError
+
+if TYPE_CHECKING:
+    from asr.transcript import Transcript
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])  # \b keeps the lines apart
+
+
+CORPORA = ", ".join(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(datasets.__path__)))
+
+app = typer.Typer(
+    name="asr",
+    help="Speech recognition for languages with little labelled speech: prepare corpora, transcribe, score.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Training is a recipe: python recipes/asr/NAME.py [conf.yaml] [key=value …]",
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
+Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="More on stderr; -vv for everything.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take at most this many.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first problem.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done; write nothing.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+def main() -> int:
+    """Run the command line; the return value is the exit code."""
+    return command.run(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"signwave {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog=_examples(
+        "asr prepare common-voice cv-corpus-22.0/ur data/cv-ur",
+        "asr prepare folder recordings data/mine --language fa text_column=transcript",
+    )
+)
+def prepare(
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help=f"One of: {CORPORA}.")],
+    raw_dir: Annotated[
+        Path | None, typer.Argument(metavar="RAW_DIR", help="The corpus as distributed, unpacked.")
+    ] = None,
+    out_dir: Annotated[Path | None, typer.Argument(metavar="OUT_DIR", help="Where the manifests go.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value]…", help="key=value for the corpus, see --describe.")
+    ] = None,
+    language: Annotated[str, typer.Option(help="Code of the language spoken.")] = "",
+    model: Annotated[
+        Path | None, typer.Option(help="Run whose vocabulary and normaliser the transcripts must fit.")
+    ] = None,
+    check: Annotated[str, typer.Option(help="decode = open and decode every clip; probe = headers only; none.")] = (
+        "decode"
+    ),
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="Leave longer clips out.")] = 60.0,
+    step_seconds: Annotated[float, typer.Option(min=0.001, help="Time per model step; a token needs one.")] = 0.02,
+    num_workers: Annotated[int, typer.Option(min=1, help="Clips checked at the same time.")] = 4,
+    limit: Limit = None,
+    fail_fast: FailFast = False,
+    dry_run: DryRun = False,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Say what the corpus is and which settings it takes.")
+    ] = (False),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> int:
+    """Turn a corpus into checked manifests, one per split. Problems are named with file and line; the rest is done."""
+    from asr import prepare as preparing
+    from signwave.prepare import run_prepare
+
+    _logging(quiet, verbose)
+    if describe:
+        typer.echo(preparing.describe(corpus))
+        return command.EXIT_DONE
+    if raw_dir is None or out_dir is None:
+        raise typer.BadParameter("give RAW_DIR and OUT_DIR, or --describe", param_hint="RAW_DIR OUT_DIR")
+    checker = preparing.clip_check(check, model=model, max_seconds=max_seconds, step_seconds=step_seconds)
+    characters = preparing.CharacterTable(checker.normaliser)
+    report = run_prepare(
+        preparing.read_corpus(corpus, raw_dir, settings or [], language=language),
+        out_dir,
+        check=checker,
+        on_clip=characters,
+        num_workers=num_workers,
+        limit=limit,
+        fail_fast=fail_fast,
+        dry_run=dry_run,
+        show_progress=not quiet,
+        extra=lambda: {"corpus": corpus, "characters": characters.to_dict()},
+    )
+    typer.echo(_json(report.to_dict()) if as_json else report.summary() + f"\n{characters.summary()}")
+    return report.exit_code
+
+
+@app.command(
+    epilog=_examples(
+        "asr transcribe --model runs/demo/speech talk.mp3",
+        "asr transcribe --model runs/demo/speech recordings --out subtitles --format srt,json --skip-existing",
+        "cat talk.opus | asr transcribe --model runs/demo/speech - --json",
+    )
+)
+def transcribe(
+    inputs: Annotated[list[str], typer.Argument(metavar="FILE|FOLDER|-…", help="Audio or video; - reads stdin.")],
+    model: Annotated[Path, typer.Option("--model", "-m", help="Run folder (runs/NAME) or bundle folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", "--output_dir", help="Folder for the results; without it: stdout.")
+    ] = None,
+    format_: Annotated[
+        list[str] | None,
+        typer.Option("--format", "-f", "--output_format", help="txt json jsonl srt vtt tsv ctm; several with commas."),
+    ] = None,
+    lm: Annotated[bool | None, typer.Option("--lm/--no-lm", help="Use the n-gram model; default: if it has one.")] = (
+        None
+    ),
+    beam: Annotated[int | None, typer.Option(min=1, help="Hypotheses kept; 1 = greedy.")] = None,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows of 20 s at once.")] = 4,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Pass over inputs whose every requested format is in --out.")
+    ] = False,
+    limit: Limit = None,
+    fail_fast: FailFast = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> int:
+    """Write down what is said, with word times and confidences. Any length, any audio or video container.
+
+    Exit code 0 = done, also when nothing is said; 1 = nothing could be done; 3 = some inputs failed, the rest is done;
+    130 = interrupted, the same command with --skip-existing goes on.
+    """
+    from asr import formats
+    from asr import transcribe as work
+
+    _logging(quiet, verbose)
+    format_names = formats.parse_formats(format_ or ["txt"])
+    items = work.find_inputs(inputs, limit=limit)
+    if skip_existing and out is None:
+        raise typer.BadParameter("needs --out DIR: it looks there for results", param_hint="--skip-existing")
+    if out is None and not as_json:
+        work.check_stdout(format_names, len(items))
+    if dry_run:
+        typer.echo(work.plan(items, out, format_names, skip_existing=skip_existing))
+        return command.EXIT_DONE
+    from asr.infer import Recognizer
+
+    recognizer = Recognizer.load(model, device=device, lm=lm, beam=beam, batch_size=batch_size)
+    recognizer.on_progress = None if quiet else work.Heartbeat()
+    running = work.run(
+        recognizer, items, format_names=format_names, out_dir=out, skip_existing=skip_existing, fail_fast=fail_fast
+    )
+    done: list[Transcript] = []
+    for transcript in command.progress(running, "transcribing", total=len(items), quiet=quiet):
+        done.append(transcript if as_json else transcript.without_segments())
+        if transcript.error is not None:
+            command.say(f"failed: {transcript.error.message}")
+        elif out is None and not as_json:
+            sys.stdout.write(work.stdout_text(transcript, format_names[0], several=len(items) > 1))
+            sys.stdout.flush()
+    if as_json:
+        typer.echo(_json(work.document(done, recognizer.name)))
+    if not quiet:
+        command.say(work.summary(done))
+    return command.exit_code([transcript.status for transcript in done])
+
+
+@app.command(
+    epilog=_examples("asr score transcripts data/cv-ur/test.jsonl.gz --language ur --json", "asr score hyp.txt ref.txt")
+)
+def score(
+    hypothesis: Annotated[
+        Path, typer.Argument(metavar="HYP", help="Folder of .txt or .json, a .jsonl of records, or a .txt.")
+    ],
+    reference: Annotated[
+        Path, typer.Argument(metavar="REF", help="Manifest, folder of .txt, or a .txt with the same lines.")
+    ],
+    language: Annotated[str, typer.Option(help="Normalise both sides for this language; empty = as they are.")] = "",
+    as_json: AsJson = False,
+) -> int:
+    """Word and character error rates with 95 % intervals. Recordings without a hypothesis count as empty ones."""
+    from asr import scoring
+
+    result = scoring.score(hypothesis, reference, language=language)
+    typer.echo(_json(result) if as_json else scoring.summary(result))
+    return command.EXIT_DONE
+
+
+@app.command(epilog=_examples("asr doctor", "asr doctor --json"))
+def doctor(as_json: AsJson = False) -> int:
+    """Say what this machine can do and what is missing. Exit code 1 when something must be mended."""
+    from signwave import doctor as examination
+
+    findings = examination.report()
+    typer.echo(_json(examination.to_dict(findings)) if as_json else examination.to_text(findings))
+    return command.EXIT_DONE if examination.is_usable(findings) else command.EXIT_FAILED
+
+
+def _logging(quiet: bool, verbose: int) -> None:
+    if quiet and verbose:
+        raise UserError("-q and -v contradict each other; give one of them")
+    command.setup_logging(verbosity=-1 if quiet else verbose)
+
+
+def _json(value: dict[str, Any] | Sequence[Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
