@@ -1,45 +1,38 @@
 """The command `asr`: thin, no logic. Heavy packages are imported inside the commands, so that --help comes at once."""
 
-import json
 import pkgutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asr import datasets
-from signwave import __version__, command
-from signwave.errors import UserError
+from signwave import command
+from signwave.options import (
+    AsJson,
+    Device,
+    DryRun,
+    FailFast,
+    Limit,
+    Quiet,
+    SkipExisting,
+    Verbose,
+    examples,
+    new_app,
+    setup_logging,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from asr.transcript import Transcript
 
 
-def _examples(*lines: str) -> str:
-    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])  # \b keeps the lines apart
-
-
 CORPORA = ", ".join(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(datasets.__path__)))
 
-app = typer.Typer(
-    name="asr",
-    help="Speech recognition for languages with little labelled speech: prepare corpora, transcribe, score.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Training is a recipe: python recipes/asr/NAME.py [conf.yaml] [key=value …]",
+app = new_app(
+    "asr", "Speech recognition for languages with little labelled speech: prepare corpora, transcribe, score."
 )
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
-Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="More on stderr; -vv for everything.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Take at most this many.")]
-FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first problem.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done; write nothing.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
 def main() -> int:
@@ -47,23 +40,8 @@ def main() -> int:
     return command.run(app)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"signwave {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
-    ] = False,
-) -> None:
-    pass
-
-
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "asr prepare common-voice cv-corpus-22.0/ur data/cv-ur",
         "asr prepare folder recordings data/mine --language fa text_column=transcript",
     )
@@ -101,7 +79,7 @@ def prepare(
     from asr import prepare as preparing
     from signwave.prepare import run_prepare
 
-    _logging(quiet, verbose)
+    setup_logging(quiet=quiet, verbose=verbose)
     if describe:
         typer.echo(preparing.describe(corpus))
         return command.EXIT_DONE
@@ -121,12 +99,12 @@ def prepare(
         show_progress=not quiet,
         extra=lambda: {"corpus": corpus, "characters": characters.to_dict()},
     )
-    typer.echo(_json(report.to_dict()) if as_json else report.summary() + f"\n{characters.summary()}")
+    typer.echo(to_json(report.to_dict()) if as_json else report.summary() + f"\n{characters.summary()}")
     return report.exit_code
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "asr transcribe --model runs/demo/speech talk.mp3",
         "asr transcribe --model runs/demo/speech recordings --out subtitles --format srt,json --skip-existing",
         "cat talk.opus | asr transcribe --model runs/demo/speech - --json",
@@ -148,9 +126,7 @@ def transcribe(
     beam: Annotated[int | None, typer.Option(min=1, help="Hypotheses kept; 1 = greedy.")] = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Windows of 20 s at once.")] = 4,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Pass over inputs whose every requested format is in --out.")
-    ] = False,
+    skip_existing: SkipExisting = False,
     limit: Limit = None,
     fail_fast: FailFast = False,
     dry_run: DryRun = False,
@@ -166,7 +142,7 @@ def transcribe(
     from asr import formats
     from asr import transcribe as work
 
-    _logging(quiet, verbose)
+    setup_logging(quiet=quiet, verbose=verbose)
     format_names = formats.parse_formats(format_ or ["txt"])
     items = work.find_inputs(inputs, limit=limit)
     if skip_existing and out is None:
@@ -192,14 +168,14 @@ def transcribe(
             sys.stdout.write(work.stdout_text(transcript, format_names[0], several=len(items) > 1))
             sys.stdout.flush()
     if as_json:
-        typer.echo(_json(work.document(done, recognizer.name)))
+        typer.echo(to_json(work.document(done, recognizer.name)))
     if not quiet:
         command.say(work.summary(done))
     return command.exit_code([transcript.status for transcript in done])
 
 
 @app.command(
-    epilog=_examples("asr score transcripts data/cv-ur/test.jsonl.gz --language ur --json", "asr score hyp.txt ref.txt")
+    epilog=examples("asr score transcripts data/cv-ur/test.jsonl.gz --language ur --json", "asr score hyp.txt ref.txt")
 )
 def score(
     hypothesis: Annotated[
@@ -215,25 +191,5 @@ def score(
     from asr import scoring
 
     result = scoring.score(hypothesis, reference, language=language)
-    typer.echo(_json(result) if as_json else scoring.summary(result))
+    typer.echo(to_json(result) if as_json else scoring.summary(result))
     return command.EXIT_DONE
-
-
-@app.command(epilog=_examples("asr doctor", "asr doctor --json"))
-def doctor(as_json: AsJson = False) -> int:
-    """Say what this machine can do and what is missing. Exit code 1 when something must be mended."""
-    from signwave import doctor as examination
-
-    findings = examination.report()
-    typer.echo(_json(examination.to_dict(findings)) if as_json else examination.to_text(findings))
-    return command.EXIT_DONE if examination.is_usable(findings) else command.EXIT_FAILED
-
-
-def _logging(quiet: bool, verbose: int) -> None:
-    if quiet and verbose:
-        raise UserError("-q and -v contradict each other; give one of them")
-    command.setup_logging(verbosity=-1 if quiet else verbose)
-
-
-def _json(value: dict[str, Any] | Sequence[Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
