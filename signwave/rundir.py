@@ -119,6 +119,10 @@ class RunDir:
         return self.path / "results.json"
 
     @property
+    def report_html(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

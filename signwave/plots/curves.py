@@ -33,7 +33,7 @@ def read_metrics(path: str | Path) -> dict[str, Series]:
             for row in csv.DictReader(file):
                 step = int(float(row.get("step") or 0))
                 for name, text in row.items():
-                    if name in ("step", "epoch") or not text or not math.isfinite(value := float(text)):
+                    if name in ("step", "epoch", "seconds") or not text or not math.isfinite(value := float(text)):
                         continue
                     found[name].steps.append(step)
                     found[name].values.append(value)

@@ -1,0 +1,1 @@
+"""Training glue around Lightning: data stream, checkpoints, guards, meters, the CTC module."""

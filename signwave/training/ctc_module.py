@@ -1,0 +1,246 @@
+"""The LightningModule that every CTC recogniser trains with: it knows log-probabilities and labels, no task."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from signwave import bundle
+from signwave.batch import Batch, Encoded
+from signwave.ctc.greedy import greedy
+from signwave.ctc.labels import check_labels
+from signwave.ctc.loss import CtcLoss, ctc_loss
+from signwave.metrics import EditCounts, count_edits, split_units
+from signwave.text import Normaliser, Vocabulary
+
+Schedule = Literal["constant", "linear", "cosine"]
+ParameterGroups = Callable[[nn.Module], Iterable[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class CtcBatch(Batch):
+    """What a CTC dataset's `collate` returns; subclasses may add fields.
+
+    inputs: (B, T, ...) float32, features, poses or audio (then T counts samples); zero past num_frames.
+    num_frames: (B,) int64, valid frames of each item.
+    labels: (B, N) int64 in [1, V), token ids; zero past num_labels.
+    num_labels: (B,) int64, valid labels of each item.
+    ids: B clip ids.
+    """
+
+    inputs: Tensor
+    num_frames: Tensor
+    labels: Tensor
+    num_labels: Tensor
+    ids: tuple[str, ...]
+
+    def check(self) -> None:
+        """Raise ValueError if the fields contradict each other."""
+        super().check()
+        if len(self.ids) != len(self):
+            raise ValueError(f"{len(self)} items but {len(self.ids)} ids")
+        if int(self.num_frames.max()) > self.inputs.shape[1] or int(self.num_frames.min()) < 1:
+            raise ValueError(f"num_frames must lie in [1, {self.inputs.shape[1]}], got {self.num_frames.tolist()}")
+        if int(self.num_labels.max()) > self.labels.shape[1]:
+            raise ValueError(f"num_labels must be at most {self.labels.shape[1]}, got {self.num_labels.tolist()}")
+
+
+class CtcModule(pl.LightningModule):
+    """CTC training, validation by greedy decoding, and export of the encoder.
+
+    Logs train/loss, train/num_infeasible, val/loss, val/wer (words) and, for a character vocabulary, val/cer.
+    The counts behind the rates add up, so they are exact on any number of ranks.
+
+    Args:
+        encoder: `encoder(inputs, num_frames) -> Encoded`; its attribute `stride` is the input frames per step.
+        vocabulary: tokens of the labels, id 0 is the blank.
+        normaliser: text normaliser the labels went through; stored in the bundle.
+        learning_rate: peak of the schedule, for groups that don't give their own `lr`.
+        schedule: what follows the warm-up: constant, or down to zero at the last step.
+        warmup_steps: optimiser steps of linear rise.
+        weight_decay: of AdamW.
+        parameter_groups: gets the encoder, returns AdamW's groups (`{"params": …, "lr": …}`); default one group.
+        bundle_kind: kind of the exported bundle, e.g. "slr.pose_conv"; empty: `export` writes nothing.
+        bundle_config: plain values from which the same encoder is built again.
+        bundle_info: facts for the user of the model (rate, training data, licence).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        vocabulary: Vocabulary,
+        normaliser: Normaliser | None = None,
+        learning_rate: float = 1e-3,
+        schedule: Schedule = "cosine",
+        warmup_steps: int = 0,
+        weight_decay: float = 0.01,
+        parameter_groups: ParameterGroups | None = None,
+        bundle_kind: str = "",
+        bundle_config: dict[str, Any] | None = None,
+        bundle_info: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.vocabulary = vocabulary
+        self.normaliser = normaliser
+        self.learning_rate = learning_rate
+        self.schedule: Schedule = schedule
+        self.warmup_steps = warmup_steps
+        self.weight_decay = weight_decay
+        self.parameter_groups = parameter_groups
+        self.bundle_kind = bundle_kind
+        self.bundle_config = dict(bundle_config or {})
+        self.bundle_info = dict(bundle_info or {})
+        self._counts = _Counts()
+
+    def forward(self, inputs: Tensor, num_frames: Tensor) -> Encoded:
+        """Log-probabilities of a padded batch.
+
+        inputs: (B, T, ...) float32, zero past num_frames.
+        num_frames: (B,) int64.
+        """
+        encoded: Encoded = self.encoder(inputs, num_frames)
+        return encoded
+
+    def on_before_batch_transfer(self, batch: CtcBatch, dataloader_idx: int) -> CtcBatch:
+        """Refuse bad labels by name while they still lie on the CPU: on a GPU nobody could say which item it was."""
+        check_labels(batch.labels, batch.num_labels, vocab_size=self.vocabulary.size, ids=batch.ids)
+        return batch
+
+    def training_step(self, batch: CtcBatch, batch_idx: int) -> Tensor:
+        """Loss of one batch."""
+        result = self._loss(batch, self(batch.inputs, batch.num_frames))
+        self.log("train/loss", result.loss.detach(), batch_size=len(batch), prog_bar=True)
+        self.log("train/num_infeasible", result.num_skipped.float(), batch_size=len(batch))
+        return result.loss
+
+    def validation_step(self, batch: CtcBatch, batch_idx: int) -> None:
+        """Count errors of greedy decoding."""
+        self._count(batch)
+
+    def test_step(self, batch: CtcBatch, batch_idx: int) -> None:
+        """Count errors of greedy decoding."""
+        self._count(batch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last round's counts."""
+        self._counts = _Counts()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the last round's counts."""
+        self._counts = _Counts()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log val/…"""
+        self._log_rates("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log test/…"""
+        self._log_rates("test")
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a linear warm-up and the chosen schedule, stepped once an optimiser step."""
+        groups = (
+            list(self.parameter_groups(self.encoder))
+            if self.parameter_groups is not None
+            else [{"params": [p for p in self.encoder.parameters() if p.requires_grad]}]
+        )
+        optimiser = torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: learning_rate_factor(step, total, self.warmup_steps, self.schedule)
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def export(self, folder: str | Path) -> None:
+        """Write the encoder as a bundle, unless no `bundle_kind` was given."""
+        if not self.bundle_kind:
+            return
+        info = {"stride": int(getattr(self.encoder, "stride", 1)), **self.bundle_info}
+        bundle.save(
+            folder,
+            kind=self.bundle_kind,
+            model=self.encoder,
+            config=self.bundle_config,
+            vocabulary=self.vocabulary,
+            normaliser=self.normaliser,
+            info=info,
+        )
+
+    def _loss(self, batch: CtcBatch, encoded: Encoded) -> CtcLoss:
+        return ctc_loss(encoded.log_probs, encoded.num_steps, batch.labels, batch.num_labels, ids=batch.ids)
+
+    def _count(self, batch: CtcBatch) -> None:
+        encoded = self(batch.inputs, batch.num_frames)
+        result = self._loss(batch, encoded)
+        self._counts.loss += float(result.per_item.double().sum())
+        self._counts.num_items += len(batch) - int(result.num_skipped)
+        hypotheses = greedy(encoded.log_probs, encoded.num_steps)
+        for hypothesis, labels, num_labels in zip(
+            hypotheses, batch.labels.tolist(), batch.num_labels.tolist(), strict=True
+        ):
+            self._counts.add(
+                self.vocabulary.decode(hypothesis.tokens), self.vocabulary.decode(labels[:num_labels]), self.vocabulary
+            )
+
+    def _log_rates(self, split: str) -> None:
+        totals = self._counts.tensor().to(self.device)
+        if self.trainer.world_size > 1:
+            totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
+        loss, num_items, word_errors, num_words, char_errors, num_chars = totals.tolist()
+        size = max(1, int(num_items))
+        self.log(f"{split}/loss", loss / size, batch_size=size)
+        self.log(f"{split}/wer", word_errors / max(1.0, num_words), batch_size=size, prog_bar=True)
+        if self.vocabulary.unit == "char":
+            self.log(f"{split}/cer", char_errors / max(1.0, num_chars), batch_size=size)
+
+
+def learning_rate_factor(step: int, total_steps: int, warmup_steps: int, schedule: Schedule) -> float:
+    """Share of the peak learning rate at an optimiser step.
+
+    Args:
+        step: steps done so far.
+        total_steps: length of the run.
+        warmup_steps: steps of linear rise from 1/warmup_steps.
+        schedule: what follows the warm-up.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if schedule == "constant":
+        return 1.0
+    done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+class _Counts:
+    """Sums of one validation round; they add up over batches and ranks."""
+
+    def __init__(self) -> None:
+        self.loss = 0.0
+        self.num_items = 0
+        self.words = EditCounts()
+        self.chars = EditCounts()
+
+    def add(self, hypothesis: str, reference: str, vocabulary: Vocabulary) -> None:
+        self.words += count_edits(reference.split(), hypothesis.split())
+        if vocabulary.unit == "char":
+            self.chars += count_edits(split_units(reference, unit="char"), split_units(hypothesis, unit="char"))
+
+    def tensor(self) -> Tensor:
+        """(6,) float64: loss, items, word errors, words, character errors, characters."""
+        words, chars = self.words, self.chars
+        numbers = [
+            self.loss,
+            self.num_items,
+            words.num_errors,
+            words.num_reference,
+            chars.num_errors,
+            chars.num_reference,
+        ]
+        return torch.tensor(numbers, dtype=torch.float64)
