@@ -83,8 +83,8 @@ def benchmarks() -> str:
         "# Benchmarks",
         "",
         "Made by `make bench`, then `python tools/update_results.py`. A ratio is what stands before the slash over",
-        "what stands behind it, in time unless it says otherwise: below 1, the first takes less. Each script compares the",
-        "results of both before their speed.",
+        "what stands behind it, in time unless it says otherwise: below 1, the first takes less. Each script compares",
+        "the results of both before their speed.",
     ]
     for name, path in sorted(newest.items()):
         result = read_json(path)

@@ -1,0 +1,1 @@
+"""Made-up inputs for tests: nothing here is used by a command or a recipe."""
