@@ -1,0 +1,1 @@
+"""One file per model; each holds its config dataclass and its module."""
