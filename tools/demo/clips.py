@@ -17,7 +17,8 @@ from slr.datasets.performances import write_gallery
 from slr.datasets.stitching import write_word
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = (("ase", "SIGNWAVE"), ("gsg", "HAND"), ("bzs", "CASA"), ("ssp", "LUNA"), ("mfs", "AGUA"))
+WORDS = (("ase", "camera"), ("gsg", "brot"), ("gsg", "herbst"), ("bzs", "barco"), ("ssp", "flor"))
+"""Alphabet and word; training saw none of the words, and of these alphabets only ase."""
 GALLERY_SPLIT = "held_performances"
 
 
@@ -25,9 +26,9 @@ def write_words(out: Path) -> None:
     """A few words, a rendered picture of each, and a file cut off in the middle."""
     out.mkdir(parents=True, exist_ok=True)
     for alphabet, word in WORDS:
-        pose = write_word(word, alphabet, out / f"{alphabet}-{word.lower()}.pose")
+        pose = write_word(word, alphabet, out / f"{alphabet}-{word}.pose")
         render_pose(pose, pose.with_suffix(".mp4"), layout="hands_body", fit=True)
-    whole = (out / f"{WORDS[0][0]}-{WORDS[0][1].lower()}.pose").read_bytes()
+    whole = (out / f"{WORDS[0][0]}-{WORDS[0][1]}.pose").read_bytes()
     (out / "damaged.pose").write_bytes(whole[: len(whole) // 2])
 
 

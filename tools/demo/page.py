@@ -152,7 +152,7 @@ def _contact_sheet(page: Page, demo: Demo) -> None:
             frames = list(draw_pose(read_pose(hit["path"], layout="hands"), size_px=(96, 96), fit=True))
             captions = groups[hit["id"]][1]
             right = _text(answer["query"]).casefold() in {text.casefold() for text in captions.values()}
-            picture = np.ascontiguousarray(frames[len(frames) // 2])
+            picture = np.ascontiguousarray(frames[len(frames) // 2].transpose(1, 2, 0))
             hits.append(SheetHit(picture, hit["id"].split("/")[0][:18], float(hit["score"]), right))
         rows.append((f"{path.stem}: {_text(answer['query'])}", hits))
     if rows:

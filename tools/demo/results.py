@@ -30,7 +30,19 @@ def collect(demo: Demo, outcomes: Sequence[Outcome], *, seconds_total: float) ->
 def _signs(demo: Demo) -> dict[str, Any]:
     run = read_json(demo.out / "signs" / "results.json")
     recognised = [read_json(path) for path in sorted((demo.out / "glosses").glob("*.json"))]
-    return {**run["figures"], "train_seconds": run["seconds"], "num_clips_recognised": len(recognised)}
+    rates = {name.removeprefix("test/"): value for name, value in run["metrics"].items() if name.startswith("test/")}
+    return {**with_intervals(rates), "train_seconds": run["seconds"], "num_clips_recognised": len(recognised)}
+
+
+def with_intervals(figures: dict[str, Any]) -> dict[str, Any]:
+    """The same figures, with NAME_low and NAME_high joined to NAME_interval."""
+    found: dict[str, Any] = {}
+    for name, value in figures.items():
+        if name.endswith("_low"):
+            found[f"{name[:-4]}_interval"] = [value, figures[f"{name[:-4]}_high"]]
+        elif not name.endswith("_high"):
+            found[name] = value
+    return found
 
 
 def _search(demo: Demo) -> dict[str, Any]:

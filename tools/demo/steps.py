@@ -10,8 +10,6 @@ from lanes import Step
 from signwave import manifest
 
 ROOT = Path(__file__).resolve().parents[2]
-QUERIES = {"en": "house", "de": "haus", "ar": "بيت"}
-WORDS = {"gsg": "HAND", "ase": "SIGNWAVE", "bzs": "CASA"}
 
 
 @dataclass(frozen=True)
@@ -20,8 +18,6 @@ class Demo:
 
     out: Path
     speech_folder: Path | None = None
-    steps_scale: float = 1.0
-    """Share of the training steps; below 1 for a quick look, whose figures mean nothing."""
 
     @property
     def raw_speech(self) -> Path:
@@ -72,6 +68,10 @@ def sign_steps(demo: Demo) -> list[Step]:
                 "--format", "json,vtt",
             ),
             accept=(3,),  # one of the clips is damaged on purpose
+        ),
+        Step(
+            "draw posteriors",
+            lambda: script("tools/demo/posteriors.py", out / "signs", out / "clips", out / "posteriors"),
         ),
         Step("train search", lambda: recipe(demo, "slr/fingerspelling_retrieval", "search")),
         Step("make gallery", lambda: script("tools/demo/clips.py", "gallery", out / "gallery")),
