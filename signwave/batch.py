@@ -23,7 +23,10 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Base of every batch type. Fields are tensors (items first) and plain values such as ids."""
+    """Base of every batch type. Fields are tensors (items first) and plain values such as ids.
+
+    Declare a subclass with `@dataclass(frozen=True, repr=False)`, or the dataclass prints a million numbers.
+    """
 
     def _map_tensors(self: Self, function: Any) -> Self:
         changes = {

@@ -10,7 +10,7 @@ UNKNOWN_FRAME = -1
 """Frame label where nobody knows what is signed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SignBatch(CtcBatch):
     """Clips of keypoints with their glosses; the fields of CtcBatch and what is known of single frames.
 

@@ -22,7 +22,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 ParameterGroups = Callable[[nn.Module], Iterable[dict[str, Any]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CtcBatch(Batch):
     """What a CTC dataset's `collate` returns; subclasses may add fields.
 
