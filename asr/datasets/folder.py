@@ -18,12 +18,12 @@ import csv
 import gzip
 import itertools
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from signwave.errors import UserError
+from signwave.inputs import files_below
 from signwave.manifest import Clip
 from signwave.prepare import Problem, Row
 
@@ -124,11 +124,7 @@ def _tables(raw: Path) -> list[Path]:
 
 def audio_files(raw: Path) -> Iterator[Path]:
     """Yield the audio and video files below a folder, in a fixed order, hidden ones left out."""
-    for folder, names, files in os.walk(raw):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        for name in sorted(files):
-            if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith("."):
-                yield Path(folder) / name
+    return files_below(raw, AUDIO_SUFFIXES)
 
 
 def _from_files(raw: Path, settings: _Settings, *, with_text: bool) -> Iterator[Row | Problem]:

@@ -1,0 +1,320 @@
+"""CTC speech recognition: the training module, the bundle it leaves, and the recogniser that a bundle becomes again.
+
+A bundle of kind "asr.speech_ctc" holds everything that transcribing needs, the encoder's configuration included, so no
+donor folder is needed; where a language model was trained, also `lm.arpa.gz` and the decoder settings chosen on "dev".
+"""
+
+# no `from __future__ import annotations`: OmegaConf reads the types of the fields
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from asr.data import SpeechData
+from asr.features import SAMPLE_RATE_HZ, FeatureSettings, extract
+from asr.head_start import train_head
+from asr.language_model import Decoder, LanguageModelConfig, Scored, choose_decoder, train_lm
+from asr.models.speech_ctc import SpeechCtc, SpeechCtcConfig
+from signwave import bundle, metrics
+from signwave.batch import Encoded
+from signwave.bundle import Bundle
+from signwave.ctc import CtcLoss, NgramLm, ctc_loss, greedy
+from signwave.errors import ArtefactError, ConfigError
+from signwave.text import Normaliser, Vocabulary
+from signwave.training.ctc_module import CtcBatch, CtcModule
+
+BUNDLE_KIND = "asr.speech_ctc"
+LM_FILE = "lm.arpa.gz"
+
+
+@dataclass
+class OptimiserConfig:
+    """AdamW and how fast each part of the model learns."""
+
+    learning_rate: float = 1e-3
+    """Of the new layers on top."""
+    encoder_factor: float = 0.3
+    """The encoder's top layer learns at learning_rate times this."""
+    layer_decay: float = 0.8
+    """Each layer below learns at this times the rate of the one above."""
+    weight_decay: float = 0.01
+    warmup_steps: int = 30
+    head_epochs: int = 0
+    """Passes over the stored states of the untrained encoder in which the new layers learn alone, before training."""
+    head_learning_rate: float = 5e-3
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.head_learning_rate <= 0 or self.encoder_factor < 0:
+            raise ConfigError("optimiser: rates must be above 0 and encoder_factor at least 0")
+        if self.head_epochs < 0 or not 0 < self.layer_decay <= 1:
+            raise ConfigError("optimiser.head_epochs must be at least 0 and optimiser.layer_decay in (0, 1]")
+
+
+class SpeechRecognition(CtcModule):
+    """CTC training with a language model that is trained beside and tried on the test split.
+
+    Besides CtcModule's figures it logs test/wer_lm and test/cer_lm, 95 % intervals (`…_low`, `…_high`), the rates of
+    each group of clips (test/cer_fa), and test/decoding_factor, decoding seconds per second of audio.
+
+    Args:
+        encoder: the model.
+        lm_texts: normalised training texts; empty trains no language model.
+        lm: order, unit and the settings to try.
+        groups: clip id → groups it counts in, for figures by language or voice.
+        head_epochs: passes of the new layers over stored states before training; see asr.head_start.
+        head_learning_rate: in these passes.
+        settings: features the encoder takes; stored in the bundle.
+        arguments: of SpeechCtc, stored in the bundle.
+        kwargs: of CtcModule.
+    """
+
+    encoder: SpeechCtc
+
+    def __init__(
+        self,
+        encoder: SpeechCtc,
+        *,
+        settings: FeatureSettings,
+        arguments: Mapping[str, Any],
+        lm_texts: Sequence[str] = (),
+        lm: LanguageModelConfig | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        head_epochs: int = 0,
+        head_learning_rate: float = 5e-3,
+        **kwargs: Any,
+    ) -> None:
+        config = {"features": settings.to_dict(), "model": dict(arguments)}
+        super().__init__(encoder, bundle_kind=BUNDLE_KIND, bundle_config=config, **kwargs)
+        self._lm_texts = list(lm_texts)
+        self._lm_settings = lm or LanguageModelConfig(order=0)
+        self._groups = dict(groups or {})
+        self._head_epochs, self._head_learning_rate = head_epochs, head_learning_rate
+        self._lm: NgramLm | None = None
+        self._decoder: Decoder | None = None
+        self._outputs: dict[str, Scored] = {}
+
+    def on_fit_start(self) -> None:
+        """Give the new layers a head start, unless the run is being resumed."""
+        if not self._head_epochs or self.trainer.ckpt_path is not None:
+            return
+        datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 - Lightning sets it at run time
+        with self.trainer.precision_plugin.forward_context():
+            train_head(self.encoder, datamodule.splits["train"], num_epochs=self._head_epochs,
+                       learning_rate=self._head_learning_rate, seed=datamodule.seed)  # fmt: skip
+
+    @classmethod
+    def of(
+        cls, model: SpeechCtcConfig, data: SpeechData, *, lm: LanguageModelConfig, optimiser: OptimiserConfig, name: str
+    ) -> "SpeechRecognition":
+        """Put a recipe's parts together.
+
+        Args:
+            model: architecture and donor.
+            data: splits, vocabulary and normaliser.
+            lm: the language model to train beside.
+            optimiser: learning rates.
+            name: of the run, told in the bundle.
+        """
+
+        def groups(encoder: Any) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = encoder.parameter_groups(
+                optimiser.learning_rate, encoder_factor=optimiser.encoder_factor, layer_decay=optimiser.layer_decay
+            )
+            return found
+
+        size = data.vocabulary.size
+        return cls(
+            model.build(vocab_size=size),
+            settings=model.features(),
+            arguments=model.arguments(vocab_size=size),
+            lm_texts=data.lm_texts,
+            lm=lm,
+            groups=data.groups,
+            head_epochs=optimiser.head_epochs,
+            head_learning_rate=optimiser.head_learning_rate,
+            vocabulary=data.vocabulary,
+            normaliser=data.normaliser,
+            learning_rate=optimiser.learning_rate,
+            weight_decay=optimiser.weight_decay,
+            warmup_steps=optimiser.warmup_steps,
+            parameter_groups=groups,
+            bundle_info={"name": name, **data.info},
+        )
+
+    def on_test_start(self) -> None:
+        """Train the language model and choose its weight on the validation split."""
+        self._outputs = {}
+        settings = self._lm_settings
+        if not (self._lm_texts and settings.order):
+            return
+        self._lm = train_lm(self._lm_texts, self.vocabulary, order=settings.order, unit=settings.unit)
+        datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 - Lightning sets it at run time
+        held_out: dict[str, Scored] = {}
+        for batch in datamodule.val_dataloader() if datamodule.splits["val"] is not None else ():
+            held_out |= self._scored(batch.to(self.device))
+        if held_out:
+            self._decoder = choose_decoder(list(held_out.values()), self._lm, self.vocabulary, settings)
+
+    def test_step(self, batch: CtcBatch, batch_idx: int) -> None:
+        """Count greedy errors and keep the outputs for the language model."""
+        super().test_step(batch, batch_idx)
+        self._outputs |= self._scored(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log test/…"""
+        super().on_test_epoch_end()
+        outputs = list(self._outputs.values())
+        said = [output.text for output in outputs]
+        texts = [_greedy_text(output.log_probs, self.vocabulary) for output in outputs]
+        self._log_figures(said, texts, "")
+        if self._lm is not None and self._decoder is not None:
+            started = time.perf_counter()
+            texts = self._decoder.decode(outputs, self._lm, self.vocabulary)
+            num_steps = sum(len(output.log_probs) for output in outputs)
+            seconds = num_steps * self.encoder.stride_seconds
+            self.log("test/decoding_factor", (time.perf_counter() - started) / max(seconds, 1e-9))
+            self._log_figures(said, texts, "_lm")
+
+    def export(self, folder: str | Path) -> None:
+        """Write the bundle with its language model."""
+        info = {"stride_seconds": self.encoder.stride_seconds, "sample_rate_hz": SAMPLE_RATE_HZ, **self.bundle_info}
+        with tempfile.TemporaryDirectory() as temporary:
+            files = {}
+            if self._lm is not None and self._decoder is not None:
+                info["decoder"] = self._decoder._asdict()
+                files[LM_FILE] = Path(temporary) / LM_FILE
+                self._lm.write_arpa(files[LM_FILE])
+            bundle.save(
+                folder,
+                kind=BUNDLE_KIND,
+                model=self.encoder,
+                config=self.bundle_config,
+                vocabulary=self.vocabulary,
+                normaliser=self.normaliser,
+                info=info,
+                files=files,
+            )
+
+    def _loss(self, batch: CtcBatch, encoded: Encoded) -> CtcLoss:
+        # By token, not by clip: in a batch of single words and sentences a clip's loss says little but its length.
+        return ctc_loss(encoded.log_probs, encoded.num_steps, batch.labels, batch.num_labels, ids=batch.ids,
+                        reduction="mean_per_token")  # fmt: skip
+
+    @torch.no_grad()
+    def _scored(self, batch: CtcBatch) -> dict[str, Scored]:
+        encoded = self(batch.inputs, batch.num_frames)
+        labels = [row[:size] for row, size in zip(batch.labels.tolist(), batch.num_labels.tolist(), strict=True)]
+        probs = [row[:size].cpu() for row, size in zip(encoded.log_probs, encoded.num_steps.tolist(), strict=True)]
+        return {
+            name: Scored(log_probs, self.vocabulary.decode(ids))
+            for name, log_probs, ids in zip(batch.ids, probs, labels, strict=True)
+        }
+
+    def _log_figures(self, said: list[str], texts: list[str], suffix: str) -> None:
+        """Rates with intervals, and by group."""
+        for name, unit in (("wer", "word"), ("cer", "char")):
+            counts = metrics.count_each(said, texts, unit=unit)  # type: ignore[arg-type]
+            interval = metrics.error_rate_interval(counts)
+            key = f"test/{name}{suffix}"
+            if suffix:
+                self.log(key, sum(counts, metrics.EditCounts()).error_rate)
+            self.log(f"{key}_low", interval.low)
+            self.log(f"{key}_high", interval.high)
+            for group in sorted({group for clip in self._outputs for group in self._groups.get(clip, ())}):
+                members = [
+                    count
+                    for clip, count in zip(self._outputs, counts, strict=True)
+                    if group in self._groups.get(clip, ())
+                ]
+                self.log(f"{key}_{group}", sum(members, metrics.EditCounts()).error_rate)
+
+
+def _greedy_text(log_probs: Tensor, vocabulary: Vocabulary) -> str:
+    return vocabulary.decode(greedy(log_probs[None], torch.tensor([len(log_probs)]))[0].tokens)
+
+
+class Recogniser:
+    """A loaded model: audio in, token probabilities out. Decoding is the caller's.
+
+    Attributes:
+        model: on its device, in evaluation mode.
+        settings: features the model takes.
+        vocabulary: tokens of the output.
+        normaliser: what the training texts went through.
+        language: code of the language, empty for several.
+        stride_seconds: time from one output step to the next.
+        lm_path: n-gram model in the bundle, or None.
+        decoder: settings chosen with it: `beam_size`, `lm_weight`, `token_bonus`, `unit`.
+    """
+
+    def __init__(self, loaded: Bundle, device: str | torch.device = "cpu") -> None:
+        if loaded.kind != BUNDLE_KIND:
+            raise ArtefactError(
+                f"{loaded.folder}: a model of kind '{loaded.kind}'; speech recognition takes '{BUNDLE_KIND}'"
+            )
+        if loaded.vocabulary is None:
+            raise ArtefactError(f"{loaded.folder}: holds no vocabulary.json; train or export the model again")
+        self.device = torch.device(device)
+        self.settings = FeatureSettings.from_dict(loaded.config["features"])
+        self.vocabulary: Vocabulary = loaded.vocabulary
+        self.normaliser: Normaliser = loaded.normaliser or Normaliser("none")
+        self.info = loaded.info
+        self.language = str(loaded.info.get("language", ""))
+        self.decoder: dict[str, Any] = dict(loaded.info.get("decoder", {}))
+        self.lm_path: Path | None = loaded.folder / LM_FILE if (loaded.folder / LM_FILE).is_file() else None
+        self.model = model_of(loaded).to(self.device).eval()
+        self.stride_seconds: float = self.model.stride_seconds
+        self.max_seconds: float | None = self.model.max_seconds
+
+    def features(self, audio: NDArray[np.float32]) -> Tensor:
+        """Features of one clip; see asr.features.extract."""
+        return extract(audio, self.settings)
+
+    @torch.inference_mode()
+    def log_probs(self, audio_batch: list[NDArray[np.float32]]) -> Encoded:
+        """Token probabilities of some clips.
+
+        Args:
+            audio_batch: B arrays (S,) float32 in [-1, 1], 16 kHz mono.
+
+        Returns:
+            log_probs: (B, T, V) float32 on the CPU, natural log, V[0] is the blank; anything past num_steps.
+            num_steps: (B,) int64 on the CPU.
+        """
+        if not audio_batch:
+            raise ValueError("audio_batch must hold at least one clip")
+        features = [self.features(audio) for audio in audio_batch]
+        lengths = torch.tensor([len(item) for item in features])
+        inputs = pad_sequence(features, batch_first=True).to(self.device)
+        encoded = self.model(inputs, lengths.to(self.device))
+        return Encoded(encoded.log_probs.cpu(), encoded.num_steps.cpu())
+
+
+def load_recogniser(path: str | Path, device: str | torch.device = "cpu") -> Recogniser:
+    """Load a run folder or bundle folder.
+
+    Raises:
+        ArtefactError: it is missing, damaged, or not a speech recogniser.
+    """
+    return Recogniser(bundle.load(path), device)
+
+
+def model_of(loaded: Bundle) -> SpeechCtc:
+    """Build the model that a bundle describes, with its weights."""
+    try:
+        model = SpeechCtc(**loaded.config["model"])
+        model.load_state_dict(loaded.state_dict())
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtefactError(
+            f"{loaded.folder}: weights and configuration don't fit ({reason}); use the version that wrote it"
+        ) from None
+    return model
