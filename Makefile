@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml
 install: $(STAMP) ## .venv with everything
 
 demo: $(STAMP) ## train, index, search and transcribe something real; ends in runs/demo/report.html
-	@$(BIN)/python tools/demo.py
+	@$(BIN)/python tools/demo
 
 test: $(STAMP) lint ## lint, types, import contract, tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
