@@ -45,7 +45,7 @@ def fetch(folder: Path) -> Path:
         if not _download(downloads, options):
             raise UserError(f"{' and '.join(PACKAGES)}: apt-get can't download them here; {_WAYS_OUT}")
     for package in sorted(downloads.glob("asterisk-core-sounds-en*.deb")):
-        _run(["dpkg-deb", "-x", str(package.resolve()), str(folder)], cwd=folder)
+        _run(["dpkg-deb", "-x", str(package.resolve()), str(folder.resolve())], cwd=folder)
     if not (folder / TEXTS).is_file() or not (folder / A_SOUND).is_file():
         raise UserError(f"{folder}: the packages don't hold {TEXTS} and {A_SOUND} any more; {_WAYS_OUT}")
     return folder

@@ -26,7 +26,10 @@ def python(code: str) -> list[str]:
 
 def test_lanes_run_side_by_side_and_steps_in_order(lanes: ModuleType, tmp_path: Path) -> None:
     # Each first step waits for the other lane's: one after the other they would never end.
-    wait = "import pathlib,time,sys\npathlib.Path({mine!r}).touch()\nwhile not pathlib.Path({other!r}).exists(): time.sleep(.01)"
+    wait = (
+        "import pathlib, time\npathlib.Path({mine!r}).touch()\n"
+        "while not pathlib.Path({other!r}).exists(): time.sleep(.01)"
+    )
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     first = lanes.Step("first", lambda: python(wait.format(mine=a, other=b)))
     second = lanes.Step("second", lambda: python(wait.format(mine=b, other=a)))

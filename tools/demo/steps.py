@@ -89,7 +89,9 @@ def sign_steps(demo: Demo) -> list[Step]:
 def speech_steps(demo: Demo) -> list[Step]:
     """Real prompts where they can be had, then three synthesised languages."""
     out = demo.out
-    prepare = ("folder", demo.raw_speech) if demo.speech_folder else ("asterisk", demo.raw_speech)
+    prepare = ["asterisk", demo.raw_speech, demo.speech_manifests]
+    if demo.speech_folder:
+        prepare = ["folder", demo.speech_folder, demo.speech_manifests, "--language", "en"]
     ready = demo.has_speech
     return [
         Step(
@@ -100,7 +102,7 @@ def speech_steps(demo: Demo) -> list[Step]:
         ),
         Step(
             "prepare speech",
-            lambda: command("asr", "prepare", *prepare, demo.speech_manifests, "--language", "en"),
+            lambda: command("asr", "prepare", *prepare),
             optional=True,
             when=demo.raw_speech.is_dir,
             accept=(0, 3),
