@@ -1,7 +1,6 @@
 """The command `asr`: thin, no logic. Heavy packages are imported inside the commands, so that --help comes at once."""
 
 import pkgutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,10 @@ from signwave.options import (
     Device,
     DryRun,
     FailFast,
+    Formats,
     Limit,
+    ModelFolder,
+    OutFolder,
     Quiet,
     SkipExisting,
     Verbose,
@@ -25,8 +27,7 @@ from signwave.options import (
 )
 
 if TYPE_CHECKING:
-    from asr.transcript import Transcript
-
+    from asr.infer import Recognizer
 
 CORPORA = ", ".join(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(datasets.__path__)))
 
@@ -112,14 +113,9 @@ def prepare(
 )
 def transcribe(
     inputs: Annotated[list[str], typer.Argument(metavar="FILE|FOLDER|-…", help="Audio or video; - reads stdin.")],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Run folder (runs/NAME) or bundle folder.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", "--output_dir", help="Folder for the results; without it: stdout.")
-    ] = None,
-    format_: Annotated[
-        list[str] | None,
-        typer.Option("--format", "-f", "--output_format", help="txt json jsonl srt vtt tsv ctm; several with commas."),
-    ] = None,
+    model: ModelFolder,
+    out: OutFolder = None,
+    format_: Formats = None,
     lm: Annotated[bool | None, typer.Option("--lm/--no-lm", help="Use the n-gram model; default: if it has one.")] = (
         None
     ),
@@ -139,39 +135,30 @@ def transcribe(
     Exit code 0 = done, also when nothing is said; 1 = nothing could be done; 3 = some inputs failed, the rest is done;
     130 = interrupted, the same command with --skip-existing goes on.
     """
-    from asr import formats
-    from asr import transcribe as work
+    from asr.medium import SPEECH, Heartbeat
+    from signwave import transcription
 
     setup_logging(quiet=quiet, verbose=verbose)
-    format_names = formats.parse_formats(format_ or ["txt"])
-    items = work.find_inputs(inputs, limit=limit)
-    if skip_existing and out is None:
-        raise typer.BadParameter("needs --out DIR: it looks there for results", param_hint="--skip-existing")
-    if out is None and not as_json:
-        work.check_stdout(format_names, len(items))
-    if dry_run:
-        typer.echo(work.plan(items, out, format_names, skip_existing=skip_existing))
-        return command.EXIT_DONE
-    from asr.infer import Recognizer
 
-    recognizer = Recognizer.load(model, device=device, lm=lm, beam=beam, batch_size=batch_size)
-    recognizer.on_progress = None if quiet else work.Heartbeat()
-    running = work.run(
-        recognizer, items, format_names=format_names, out_dir=out, skip_existing=skip_existing, fail_fast=fail_fast
+    def load() -> "Recognizer":
+        from asr.infer import Recognizer
+
+        recognizer = Recognizer.load(model, device=device, lm=lm, beam=beam, batch_size=batch_size)
+        recognizer.on_progress = None if quiet else Heartbeat()
+        return recognizer
+
+    request = transcription.Request(
+        arguments=inputs,
+        out_dir=out,
+        formats=format_,
+        limit=limit,
+        skip_existing=skip_existing,
+        fail_fast=fail_fast,
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
     )
-    done: list[Transcript] = []
-    for transcript in command.progress(running, "transcribing", total=len(items), quiet=quiet):
-        done.append(transcript if as_json else transcript.without_segments())
-        if transcript.error is not None:
-            command.say(f"failed: {transcript.error.message}")
-        elif out is None and not as_json:
-            sys.stdout.write(work.stdout_text(transcript, format_names[0], several=len(items) > 1))
-            sys.stdout.flush()
-    if as_json:
-        typer.echo(to_json(work.document(done, recognizer.name)))
-    if not quiet:
-        command.say(work.summary(done))
-    return command.exit_code([transcript.status for transcript in done])
+    return transcription.transcribe(request, SPEECH, load)
 
 
 @app.command(

@@ -12,7 +12,8 @@ from signwave.errors import ArtefactError, UserError
 from signwave.text import SPACE_TOKEN, Vocabulary
 
 DEFAULT_BEAM = 16
-_BLANK_SKIP = 0.999  # steps surer than this to be blank are passed over: the result is the same, the search much faster
+BLANK_SKIP = 0.999
+"""Steps surer than this to be blank are passed over: the result is the same, the search much faster."""
 _DEFAULT_LM_WEIGHT = 0.5
 
 Decode = Callable[[Tensor, Tensor], list[Hypothesis]]
@@ -47,9 +48,9 @@ def make_decoder(model: DecodableModel, *, lm: bool | None = None, beam: int | N
     use_lm = model.lm_path is not None if lm is None else lm
     if not use_lm and (beam is None or beam == 1):
         return greedy
-    fusion = _fusion(model) if use_lm else None
+    fusion = _stored_fusion(model) if use_lm else None
     width = beam or int(model.decoder.get("beam_size", DEFAULT_BEAM))
-    options = BeamOptions(beam_width=width, blank_skip=_BLANK_SKIP)
+    options = BeamOptions(beam_width=width, blank_skip=BLANK_SKIP)
 
     def decode(log_probs: Tensor, num_steps: Tensor) -> list[Hypothesis]:
         return [found[0] for found in beam_search(log_probs, num_steps, options=options, fusion=fusion)]
@@ -57,17 +58,41 @@ def make_decoder(model: DecodableModel, *, lm: bool | None = None, beam: int | N
     return decode
 
 
-def _fusion(model: DecodableModel) -> Fusion:
-    path = model.lm_path
-    if path is None:
-        raise ValueError("the model has no language model")
-    language_model = NgramLm.from_arpa(path)
-    weight = float(model.decoder.get("lm_weight", _DEFAULT_LM_WEIGHT))
-    bonus = float(model.decoder.get("token_bonus", 0.0))
-    tokens = model.vocabulary.tokens
-    if model.decoder.get("unit", "char") == "char" or model.vocabulary.unit == "word":
+def make_fusion(
+    language_model: NgramLm, vocabulary: Vocabulary, *, unit: str, weight: float, bonus: float
+) -> TokenFusion | WordFusion:
+    """Return what the beam search adds for a language model.
+
+    Args:
+        language_model: of words, or of the vocabulary's tokens.
+        vocabulary: of the recogniser.
+        unit: what a word of the language model is, "word" or "char".
+        weight: factor on the model's natural log probabilities.
+        bonus: nats added for each word of the language model.
+
+    Raises:
+        ArtefactError: a model of words, and the vocabulary spells them without a token between them.
+    """
+    tokens = vocabulary.tokens
+    if unit == "char" or vocabulary.unit == "word":
         return TokenFusion(language_model, tokens, weight=weight, length_bonus=bonus)
     if SPACE_TOKEN not in tokens:
-        raise ArtefactError(f"{path}: a model of words, but the vocabulary has no '{SPACE_TOKEN}'; use --no-lm")
+        raise ArtefactError(
+            f"the language model is one of words, but the vocabulary has no '{SPACE_TOKEN}' between them; "
+            "use --no-lm, or train one of characters"
+        )
     boundary = tokens.index(SPACE_TOKEN)
     return WordFusion(language_model, tokens, boundary=boundary, weight=weight, length_bonus=bonus)
+
+
+def _stored_fusion(model: DecodableModel) -> Fusion:
+    if model.lm_path is None:
+        raise ValueError("the model has no language model")
+    settings = model.decoder
+    return make_fusion(
+        NgramLm.from_arpa(model.lm_path),
+        model.vocabulary,
+        unit=str(settings.get("unit", "char")),
+        weight=float(settings.get("lm_weight", _DEFAULT_LM_WEIGHT)),
+        bonus=float(settings.get("token_bonus", 0.0)),
+    )

@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -12,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.sources import SAMPLE_RATE_HZ, Audio, Source, source_of
-from asr.transcript import ModelName, Segment, Transcript, Word
+from asr.sources import SAMPLE_RATE_HZ, Audio, Source, file_source, source_of
 from asr.windows import Passages, Window, windows
 from signwave.command import Failure
-from signwave.ctc import Hypothesis, greedy
+from signwave.ctc import Clock, Hypothesis, greedy, words
 from signwave.errors import ArtefactError, MediaError, UserError
+from signwave.inputs import InputFile
 from signwave.text import SPACE_TOKEN, Vocabulary
+from signwave.transcript import ModelName, Transcript, split_at_pauses
 
 SEGMENT_PAUSE_SECONDS = 0.8
 _MIN_SAMPLES = SAMPLE_RATE_HZ // 10  # shorter audio is padded to it: encoders need a few frames to give one step
@@ -181,6 +181,11 @@ class Recognizer:
         self._process(waiting)
         yield from self._finished(jobs, fail_fast=fail_fast)
 
+    def transcribe_files(self, files: Iterable[InputFile], *, fail_fast: bool = False) -> Iterator[Transcript]:
+        """Transcribe files as `transcribe_many` does its sources."""
+        sources = (file_source(file.path, name=file.name, sha256=file.sha256) for file in files)
+        return self.transcribe_many(sources, fail_fast=fail_fast)
+
     def _windows(self, job: _Job) -> Iterator[Window]:
         cut = windows(
             self._metered(job),
@@ -270,43 +275,24 @@ class Recognizer:
         )
         if job.error is not None:
             return replace(common, status="failed", error=Failure.of(job.source.name, job.error))
-        words = self._words(job, duration)
-        segments = tuple(_segments(words))
+        found = words(
+            Hypothesis(tuple(job.tokens), 0.0, tuple(job.steps), tuple(job.confidences)),
+            tokens=self.model.vocabulary.tokens,
+            clock=Clock(stride_seconds=self.model.stride_seconds, end_seconds=duration),
+            boundary=word_boundary(self.model.vocabulary),
+        )
+        segments = split_at_pauses(found, pause_seconds=SEGMENT_PAUSE_SECONDS)
         if segments:
             return replace(common, segments=segments)
         warning = "no audio" if not job.num_samples else "silence" if job.peak < _SILENT_PEAK else "nothing recognised"
         return replace(common, status="empty", warnings=(warning,))
 
-    def _words(self, job: _Job, duration_seconds: float) -> list[Word]:
-        stride = self.model.stride_seconds
-        found = []
-        for first, last in word_spans(job.tokens, self.model.vocabulary):
-            start = min(job.steps[first][0] * stride, duration_seconds)
-            end = min(job.steps[last - 1][1] * stride, duration_seconds)
-            score = sum(job.confidences[first:last]) / (last - first)
-            found.append(Word(self.model.vocabulary.decode(job.tokens[first:last]), start, end, score))
-        return found
 
-
-def word_spans(tokens: Sequence[int], vocabulary: Vocabulary) -> list[tuple[int, int]]:
-    """Return the half-open ranges of tokens that make a word: one token each, or the characters between spaces."""
+def word_boundary(vocabulary: Vocabulary) -> int | None:
+    """Return the token between words; None where each token is a word, -1 where all of them make one."""
     if vocabulary.unit == "word":
-        return [(i, i + 1) for i in range(len(tokens))]
-    spaces = [i for i, token in enumerate(tokens) if vocabulary.tokens[token] == SPACE_TOKEN]
-    edges = [-1, *spaces, len(tokens)]
-    return [(left + 1, right) for left, right in pairwise(edges) if right > left + 1]
-
-
-def _segments(words: Sequence[Word]) -> Iterator[Segment]:
-    """Words parted at pauses."""
-    group: list[Word] = []
-    for word in words:
-        if group and word.start_seconds - group[-1].end_seconds >= SEGMENT_PAUSE_SECONDS:
-            yield Segment(tuple(group))
-            group = []
-        group.append(word)
-    if group:
-        yield Segment(tuple(group))
+        return None
+    return vocabulary.tokens.index(SPACE_TOKEN) if SPACE_TOKEN in vocabulary.tokens else -1
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

@@ -12,13 +12,11 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from asr.decoding import BLANK_SKIP, make_fusion
 from signwave import metrics
-from signwave.ctc import BeamOptions, NgramLm, TokenFusion, WordFusion, beam_search
+from signwave.ctc import BeamOptions, NgramLm, beam_search
 from signwave.errors import ConfigError
 from signwave.text import SPACE_TOKEN, Vocabulary
-
-BLANK_SKIP = 0.999
-"""Steps surer than this to be blank are passed over: nothing changes but the time."""
 
 
 @dataclass
@@ -62,7 +60,7 @@ class Decoder(NamedTuple):
 
     def decode(self, outputs: Sequence[Scored], lm: NgramLm, vocabulary: Vocabulary) -> list[str]:
         """Texts of some outputs."""
-        fusion = self._fusion(lm, vocabulary)
+        fusion = make_fusion(lm, vocabulary, unit=self.unit, weight=self.lm_weight, bonus=self.token_bonus)
         options = BeamOptions(beam_width=self.beam_size, blank_skip=BLANK_SKIP, spans=False)
         texts = []
         for output in outputs:
@@ -70,14 +68,6 @@ class Decoder(NamedTuple):
             found = beam_search(output.log_probs[None], num_steps, options=options, fusion=fusion)
             texts.append(vocabulary.decode(found[0][0].tokens))
         return texts
-
-    def _fusion(self, lm: NgramLm, vocabulary: Vocabulary) -> TokenFusion | WordFusion:
-        if self.unit == "char" or vocabulary.unit == "word":
-            return TokenFusion(lm, vocabulary.tokens, weight=self.lm_weight, length_bonus=self.token_bonus)
-        boundary = vocabulary.tokens.index(SPACE_TOKEN)
-        return WordFusion(
-            lm, vocabulary.tokens, boundary=boundary, weight=self.lm_weight, length_bonus=self.token_bonus
-        )
 
 
 def train_lm(texts: Sequence[str], vocabulary: Vocabulary, *, order: int, unit: Literal["char", "word"]) -> NgramLm:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from signwave import __version__, command
 from signwave.errors import UserError
+from signwave.formats import FORMATS
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="More on stderr; -vv for everything.")]
@@ -18,6 +20,15 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Pass over inputs whose every requested format is in --out.")
+]
+
+ModelFolder = Annotated[Path, typer.Option("--model", "-m", help="Run folder (runs/NAME) or bundle folder.")]
+OutFolder = Annotated[
+    Path | None, typer.Option("--out", "-o", "--output_dir", help="Folder for the results; without it: stdout.")
+]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option("--format", "-f", "--output_format", help=f"{' '.join(FORMATS)}; several with commas."),
 ]
 
 

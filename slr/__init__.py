@@ -4,27 +4,24 @@
 >>> Recognizer.load("runs/NAME")("clip.pose").text  # doctest: +SKIP
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from signwave.exports import lazy
 
 if TYPE_CHECKING:
+    from signwave.transcript import Segment, Transcript, Word
     from slr.batch import SignBatch
     from slr.infer import Recognizer
-    from slr.transcript import Gloss, Transcript
 
-__all__ = ["Gloss", "Recognizer", "SignBatch", "Transcript"]
+__all__ = ["Recognizer", "Segment", "SignBatch", "Transcript", "Word"]
 
 _HOMES = {
-    "Gloss": "slr.transcript",
     "Recognizer": "slr.infer",
+    "Segment": "signwave.transcript",
     "SignBatch": "slr.batch",
-    "Transcript": "slr.transcript",
+    "Transcript": "signwave.transcript",
+    "Word": "signwave.transcript",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # The commands import this package: torch must wait until somebody asks for what needs it.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'slr' has no attribute {name!r}; it has {', '.join(__all__)}")
-    import importlib
-
-    return getattr(importlib.import_module(_HOMES[name]), name)
+# The commands import this package: torch must wait until somebody asks for what needs it.
+__getattr__ = lazy(__name__, _HOMES)

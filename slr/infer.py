@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from signwave import bundle, ctc
 from signwave.bundle import Bundle
-from signwave.command import pick_device
-from signwave.errors import ArtefactError, MediaError
+from signwave.command import Failure, pick_device
+from signwave.errors import ArtefactError, MediaError, UserError
+from signwave.inputs import InputFile
+from signwave.transcript import ModelName, Transcript, Word, split_at_pauses
+from slr.medium import PAUSE_SECONDS
 from slr.models.pose_conv import PoseConv
 from slr.poses import HandClip, NoHandError, read_clip
-from slr.transcript import Gloss, Transcript
 
 KIND = "slr.pose_conv"
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
@@ -42,8 +45,7 @@ class Recognizer:
             raise ArtefactError(f"{stored.folder}: has no vocabulary or no rate_hz; export the model again")
         self.vocabulary = stored.vocabulary
         self.rate_hz = float(stored.info["rate_hz"])
-        self.name = str(stored.info.get("name", stored.kind))
-        self.digest = stored.digest
+        self.name = ModelName(str(stored.info.get("name", stored.kind)), stored.digest)
         self.device = device
         self.model = _build(stored).to(device).eval()
 
@@ -52,9 +54,7 @@ class Recognizer:
         """Open a run folder or a bundle folder on auto, cpu, cuda or cuda:N."""
         return cls(bundle.load(path), device=pick_device(device))
 
-    def __call__(
-        self, path: str | Path, *, start_seconds: float = 0.0, end_seconds: float | None = None
-    ) -> Transcript:
+    def __call__(self, path: str | Path, *, start_seconds: float = 0.0, end_seconds: float | None = None) -> Transcript:
         """Recognise a clip, or a span of it; times are those of the file.
 
         Args:
@@ -75,28 +75,56 @@ class Recognizer:
         try:
             clip = read_clip(path, rate_hz=self.rate_hz, start_seconds=start_seconds, end_seconds=end_seconds)
         except NoHandError as error:
-            return Transcript(str(path), (), error.duration_seconds, warnings=(error.reason,))
+            return Transcript(
+                file=str(path),
+                status="empty",
+                duration_seconds=error.duration_seconds,
+                model=self.name,
+                warnings=(error.reason,),
+            )
         glosses = self.recognize_hands(clip, offset_seconds=start_seconds)
-        return Transcript(str(path), glosses, clip.duration_seconds, processing_seconds=time.perf_counter() - started)
+        seconds_spent = time.perf_counter() - started
+        return Transcript(
+            file=str(path),
+            status="ok" if glosses else "empty",
+            segments=split_at_pauses(glosses, pause_seconds=PAUSE_SECONDS),
+            duration_seconds=clip.duration_seconds,
+            rtf=seconds_spent / clip.duration_seconds if clip.duration_seconds else 0.0,
+            model=self.name,
+        )
 
-    def recognize_hands(self, clip: HandClip, *, offset_seconds: float = 0.0) -> tuple[Gloss, ...]:
+    def transcribe_files(self, files: Iterable[InputFile], *, fail_fast: bool = False) -> Iterator[Transcript]:
+        """Recognise files one after the other.
+
+        Args:
+            files: the inputs; read as results are asked for.
+            fail_fast: raise the error of a file that can't be used, instead of yielding a transcript of status
+                "failed" and going on.
+        """
+        for file in files:
+            try:
+                transcript = self(file.path)
+            except UserError as error:
+                if fail_fast:
+                    raise
+                transcript = Transcript(status="failed", model=self.name, error=Failure.of(file.name, error))
+            yield replace(transcript, file=file.name, sha256=file.sha256)
+
+    def recognize_hands(self, clip: HandClip, *, offset_seconds: float = 0.0) -> tuple[Word, ...]:
         """The glosses of hands that have been read already, their times moved by `offset_seconds`."""
         inputs = torch.from_numpy(clip.hands).flatten(1)[None].to(self.device)
         with torch.inference_mode():
             encoded = self.model(inputs, torch.tensor([len(clip.hands)], device=self.device))
         (best,) = ctc.greedy(encoded.log_probs, encoded.num_steps)
-        last = clip.duration_seconds
-        glosses = []
-        for token, steps, confidence in zip(best.tokens, best.steps, best.confidences, strict=True):
-            start, end = (min(last, seconds) for seconds in self._seconds(steps))
-            text = self.vocabulary.tokens[token]
-            glosses.append(Gloss(text, start + offset_seconds, end + offset_seconds, confidence))
-        return tuple(glosses)
-
-    def _seconds(self, steps: Sequence[int]) -> tuple[float, float]:
         # Step i looks at the frames around i * stride, so it stands for half a stride to either side of it.
-        start, end = ((step - 0.5) * self.model.stride / self.rate_hz for step in steps)
-        return max(0.0, start), end
+        stride_seconds = self.model.stride / self.rate_hz
+        clock = ctc.Clock(
+            stride_seconds=stride_seconds,
+            offset_seconds=offset_seconds - stride_seconds / 2,
+            start_seconds=offset_seconds,
+            end_seconds=offset_seconds + clip.duration_seconds,
+        )
+        return tuple(ctc.words(best, tokens=self.vocabulary.tokens, clock=clock))
 
 
 def _build(stored: Bundle) -> PoseConv:

@@ -59,9 +59,7 @@ class CtcRecognition(CtcModule):
             return super().training_step(batch, batch_idx)
         hidden, num_steps = self.pose_encoder.look(batch.inputs, batch.num_frames)
         encoded = self.pose_encoder.classify(hidden, num_steps)
-        result = ctc.ctc_loss(
-            encoded.log_probs, encoded.num_steps, batch.labels, batch.num_labels, ids=batch.ids
-        )
+        result = ctc.ctc_loss(encoded.log_probs, encoded.num_steps, batch.labels, batch.num_labels, ids=batch.ids)
         targets = step_labels(batch.frame_labels, stride=self.pose_encoder.stride, num_steps=hidden.shape[1])
         frame_loss = _frame_loss(self.frame_head(hidden).float(), targets)
         self.log("train/loss", result.loss.detach(), batch_size=len(batch), prog_bar=True)

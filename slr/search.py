@@ -248,9 +248,7 @@ class Retriever:
         spans = self._signs.token_frames(num_frames)
         return [(offset_seconds + a / self.rate_hz, offset_seconds + b / self.rate_hz) for a, b in spans]
 
-    def _hits(
-        self, index: Index, query: Embedded, parts: Sequence[str], *, k: int, candidates: int
-    ) -> tuple[Hit, ...]:
+    def _hits(self, index: Index, query: Embedded, parts: Sequence[str], *, k: int, candidates: int) -> tuple[Hit, ...]:
         if k < 1:
             raise UserError(f"k must be at least 1, got {k}")
         rows, scores = self.score(index, query, candidates=max(k, candidates))

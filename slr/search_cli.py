@@ -1,6 +1,5 @@
 """`slr index …` and `slr search`: thin, no logic; everything heavy is imported when a command runs."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +8,7 @@ import typer
 
 from signwave import command
 from signwave.errors import UserError
+from signwave.options import AsJson, Device, ModelFolder, Quiet, to_json
 
 if TYPE_CHECKING:
     from signwave.manifest import Clip
@@ -28,16 +28,13 @@ ModelOption = Annotated[
     Path | None,
     typer.Option("--model", "-m", help="Run folder of the model; by default the one the index was built with."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
 
 
 @index_app.command(epilog="Example: slr index build clips/manifest.jsonl index --model runs/fingerspelling_retrieval")
 def build(
     manifest: Manifest,
     index: IndexFolder,
-    model: Annotated[Path, typer.Option("--model", "-m", help="Run folder (runs/NAME) or bundle folder.")],
+    model: ModelFolder,
     device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -127,7 +124,7 @@ def search(
         search_page.write(html, answer)
         if not quiet:
             command.say(f"{html}: written")
-    typer.echo(_json(answer.to_dict()) if as_json else _table(answer))
+    typer.echo(to_json(answer.to_dict()) if as_json else _table(answer))
     return command.EXIT_DONE
 
 
@@ -153,7 +150,7 @@ def _tell_indexed(done: "Indexed", index: Path, *, as_json: bool) -> int:
         command.say(f"failed: {failure.message}")
     if as_json:
         failures = [{"file": f.file, "kind": f.kind, "message": f.message} for f in done.failures]
-        typer.echo(_json({"index": str(index), "num_done": done.num_done, "failures": failures}))
+        typer.echo(to_json({"index": str(index), "num_done": done.num_done, "failures": failures}))
     else:
         typer.echo(f"{index}: {done.num_done} clips indexed, {len(done.failures)} failed")
     return command.EXIT_SOME_FAILED if done.failures else command.EXIT_DONE
@@ -161,7 +158,7 @@ def _tell_indexed(done: "Indexed", index: Path, *, as_json: bool) -> int:
 
 def _tell_facts(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(_json(facts))
+        typer.echo(to_json(facts))
     else:
         lines = {**{key: value for key, value in facts.items() if key != "info"}, **facts.get("info", {})}
         typer.echo("\n".join(f"{key}: {value}" for key, value in lines.items()))
@@ -173,7 +170,3 @@ def _table(answer: "Answer") -> str:
         for place, hit in enumerate(answer.hits, start=1)
     ]
     return "\n".join(lines) or "no clip in the index"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)

@@ -102,9 +102,7 @@ def _frames(hit: Hit) -> dict[str, Any]:
     stop = round((hit.end_seconds - begin) * _RATE_HZ)
     points = _pixels(clip.hands)
     seen = other_hand_seen(clip.hands).tolist()
-    frames = [
-        row if both else row[: 2 * NUM_HAND_POINTS] for row, both in zip(points.tolist(), seen, strict=True)
-    ]
+    frames = [row if both else row[: 2 * NUM_HAND_POINTS] for row, both in zip(points.tolist(), seen, strict=True)]
     return {"rate": _RATE_HZ, "first": min(first, len(frames) - 1), "stop": max(stop, first + 1), "frames": frames}
 
 

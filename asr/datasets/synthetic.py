@@ -8,6 +8,7 @@ sentences that are in no other split, half of them in a voice variant that is in
 
 # no `from __future__ import annotations`: OmegaConf reads the types of the fields
 import ctypes
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,25 +47,43 @@ class Utterance(NamedTuple):
     split: str
 
 
-class Synthesiser:
-    """espeak-ng through ctypes. One a process: the library keeps global state."""
+class _Espeak(NamedTuple):
+    library: Any
+    rate_hz: int
+    chunks: list[NDArray[np.int16]]
+    callback: Any
 
-    def __init__(self) -> None:
-        loader: Any = require("espeakng_loader", extra="tts")
-        self._library = ctypes.CDLL(str(loader.get_library_path()))
-        self.rate_hz = int(self._library.espeak_Initialize(_SYNCHRONOUS, 0, str(loader.get_data_path()).encode(), 0))
-        if self.rate_hz <= 0:
-            raise UserError("espeak-ng could not start; install espeakng-loader again")
-        self._chunks: list[NDArray[np.int16]] = []
-        callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-        self._callback = callback_type(self._collect)  # kept: the library only borrows it
-        self._library.espeak_SetSynthCallback(self._callback)
 
-    def _collect(self, samples: Any, count: int, events: Any) -> int:
+@functools.cache
+def _espeak() -> _Espeak:
+    """The library, started once a process: started again it goes on using tables it has freed.
+
+    What is cached also keeps the callback alive, which the library only borrows.
+    """
+    loader: Any = require("espeakng_loader", extra="tts")
+    library = ctypes.CDLL(str(loader.get_library_path()))
+    rate_hz = int(library.espeak_Initialize(_SYNCHRONOUS, 0, str(loader.get_data_path()).encode(), 0))
+    if rate_hz <= 0:
+        raise UserError("espeak-ng could not start; install espeakng-loader again")
+    chunks: list[NDArray[np.int16]] = []
+
+    def collect(samples: Any, count: int, events: Any) -> int:
         del events
         if samples and count > 0:
-            self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())  # the library uses the memory again
+            chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())  # the library uses the memory again
         return 0
+
+    callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+    callback = callback_type(collect)
+    library.espeak_SetSynthCallback(callback)
+    return _Espeak(library, rate_hz, chunks, callback)
+
+
+class Synthesiser:
+    """espeak-ng through ctypes; all of a process share its one library, so they must not speak at the same time."""
+
+    def __init__(self) -> None:
+        self._library, self.rate_hz, self._chunks, _ = _espeak()
 
     def speak(self, text: str, *, voice: str, words_per_minute: int = DEFAULT_WORDS_PER_MINUTE) -> NDArray[np.int16]:
         """Say a text.

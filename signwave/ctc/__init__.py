@@ -10,7 +10,7 @@ from signwave.ctc.hypothesis import Hypothesis
 from signwave.ctc.labels import BLANK, STAR, check_labels, feasible, min_steps, required_steps
 from signwave.ctc.lm import NgramLm
 from signwave.ctc.loss import CtcLoss, ctc_loss
-from signwave.ctc.times import Clock, Word, words
+from signwave.ctc.times import Clock, words
 
 __all__ = [
     "BLANK",
@@ -25,7 +25,6 @@ __all__ = [
     "Hypothesis",
     "NgramLm",
     "TokenFusion",
-    "Word",
     "WordFusion",
     "align",
     "beam_search",

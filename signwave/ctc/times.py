@@ -7,23 +7,7 @@ from dataclasses import dataclass
 
 from signwave.ctc.align import Alignment
 from signwave.ctc.hypothesis import Hypothesis
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word or gloss in time.
-
-    Attributes:
-        text: the word.
-        start_seconds: where it begins, from the start of the recording.
-        end_seconds: where it ends, exclusive.
-        confidence: in [0, 1], the mean over its tokens of their mean posteriors.
-    """
-
-    text: str
-    start_seconds: float
-    end_seconds: float
-    confidence: float
+from signwave.transcript import Word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +17,13 @@ class Clock:
     Attributes:
         stride_seconds: seconds from one step to the next.
         offset_seconds: where step 0 begins in the recording.
-        end_seconds: where the recording ends; no time lies past it. None where unknown.
+        start_seconds: where the recording, or the span of it, begins; no time lies before it.
+        end_seconds: where it ends; no time lies past it. None where unknown.
     """
 
     stride_seconds: float
     offset_seconds: float = 0.0
+    start_seconds: float = 0.0
     end_seconds: float | None = None
 
     def __post_init__(self) -> None:
@@ -46,7 +32,7 @@ class Clock:
 
     def seconds(self, step: int) -> float:
         """Return the time at which a step begins, i.e. at which the one before it ends."""
-        time = self.offset_seconds + step * self.stride_seconds
+        time = max(self.start_seconds, self.offset_seconds + step * self.stride_seconds)
         return time if self.end_seconds is None else min(time, self.end_seconds)
 
     def span(self, steps: tuple[int, int]) -> tuple[float, float]:
@@ -57,7 +43,7 @@ class Clock:
 def words(
     found: Hypothesis | Alignment, *, tokens: Sequence[str], clock: Clock, boundary: int | None = None
 ) -> list[Word]:
-    """Return the words of a hypothesis or alignment with their times.
+    """Return the words of a hypothesis or alignment with their times; a score is the mean over a word's tokens.
 
     Args:
         found: what to read; it must hold spans.
@@ -79,7 +65,7 @@ def words(
     result = []
     for group in filter(None, groups):
         start, end = clock.span((found.steps[group[0]][0], found.steps[group[-1]][1]))
-        confidence = sum(confidences[index] for index in group) / len(group)
+        score = sum(confidences[index] for index in group) / len(group)
         text = "".join(tokens[found.tokens[index]] if found.tokens[index] >= 0 else "*" for index in group)
-        result.append(Word(text, start, end, confidence))
+        result.append(Word(text, start, end, score))
     return result

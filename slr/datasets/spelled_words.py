@@ -68,9 +68,7 @@ class SpelledWordsConfig:
         vocabulary = Vocabulary.build(label for alphabet in training.values() for label in alphabet)
         augmentation = Augmentation(rotation_degrees=self.rotation_degrees, bone=self.bone, noise=self.noise)
         rng = np.random.default_rng(seed)
-        train = StitchedWords(
-            training_words(self, training, rng), vocabulary=vocabulary, augmentation=augmentation
-        )
+        train = StitchedWords(training_words(self, training, rng), vocabulary=vocabulary, augmentation=augmentation)
         test = StitchedWords(test_words(self, alphabets, vocabulary, rng), vocabulary=vocabulary)
         data = DataModule(
             train, None, test, budget=budget, seed=seed, num_workers=num_workers, max_items=48, rate_hz=RATE_HZ

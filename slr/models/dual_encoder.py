@@ -85,8 +85,7 @@ class PoseTower(nn.Module):
         self.features = HandFeatures()
         self.project = nn.Linear(self.features.num_features + 2 * NUM_COORDS, dim)
         self.windows = nn.ModuleList(
-            nn.Conv1d(dim, dim, self.kernel_size, stride=2, padding=self.kernel_size // 2)
-            for _ in range(num_halvings)
+            nn.Conv1d(dim, dim, self.kernel_size, stride=2, padding=self.kernel_size // 2) for _ in range(num_halvings)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_halvings))
         self.context = ContextLayers(dim, num_layers=num_layers, num_heads=num_heads, dropout=dropout)

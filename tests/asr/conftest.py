@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.infer import Recognizer
-from asr.transcript import ModelName
 from signwave.text import BLANK_TOKEN, SPACE_TOKEN, Vocabulary
+from signwave.transcript import ModelName
 
 STEP_SAMPLES = 320
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

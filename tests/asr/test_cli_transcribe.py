@@ -15,8 +15,6 @@ import pytest
 
 import asr as public
 from asr import cli
-from asr.transcribe import find_inputs
-from signwave.errors import UserError
 
 Run = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -148,7 +146,7 @@ def test_dry_run_loads_no_model(asr: Run, say_to: Callable[..., Path], tmp_path:
 def test_long_files_say_how_far_they_are(
     asr: Run, say_to: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr("asr.transcribe.SAY_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("asr.medium.SAY_EVERY_SECONDS", 0.0)
     file = say_to("long.wav", "words and " * 50)
     assert asr("transcribe", "-m", "x", file) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "of audio done" in line]
@@ -156,19 +154,6 @@ def test_long_files_say_how_far_they_are(
     assert lines[0] == f"{file}: 18 s of audio done"
     assert asr("transcribe", "-m", "x", file, "-q") == 0
     assert capsys.readouterr().err == ""
-
-
-def test_inputs(tmp_path: Path) -> None:
-    for name in ("x/a.wav", "x/a.mp3", "x/b.flac", "y/a.wav", "empty/readme.md"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    found = find_inputs([str(tmp_path / "x"), "-", str(tmp_path / "x")])
-    assert [str(item.output) for item in found] == ["a.mp3", "a.wav", "b", "stdin"]
-    assert len(find_inputs([str(tmp_path / "x")], limit=2)) == 2
-    with pytest.raises(UserError, match="holds no audio or video file"):
-        find_inputs([str(tmp_path / "empty")])
-    with pytest.raises(UserError, match=r"would both be written to a\.wav; give their common folder"):
-        find_inputs([str(tmp_path / "x/a.wav"), str(tmp_path / "y/a.wav")])
 
 
 SLOW_COMMAND = """

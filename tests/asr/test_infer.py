@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.infer import Recognizer, word_spans
+from asr.infer import Recognizer, word_boundary
 from asr.sources import Source, file_source
 from asr.windows import Passages, windows
 from signwave.ctc import greedy
@@ -224,11 +224,10 @@ def test_a_batch_that_does_not_fit_is_halved(tone_model: Any, speak: Callable[..
     assert [t.text for t in Recognizer(tone_model).transcribe_many(sources)] == ["aa", "bb", "cc"]
 
 
-def test_word_spans() -> None:
-    chars = Vocabulary(("<blank>", "a", "b", "|"), "char")
-    assert word_spans([3, 1, 2, 3, 3, 2], chars) == [(1, 3), (5, 6)]
-    assert word_spans([], chars) == []
-    assert word_spans([1, 2], Vocabulary(("<blank>", "A", "B"), "word")) == [(0, 1), (1, 2)]
+def test_word_boundary() -> None:
+    assert word_boundary(Vocabulary(("<blank>", "a", "b", "|"), "char")) == 3
+    assert word_boundary(Vocabulary(("<blank>", "a", "b"), "char")) == -1
+    assert word_boundary(Vocabulary(("<blank>", "A", "B"), "word")) is None
 
 
 def test_memory_stays_flat_on_a_long_stream(tone_model: Any, speak: Callable[..., Audio]) -> None:

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from asr import cli
-from asr.decoding import make_decoder
+from asr.decoding import make_decoder, make_fusion
 from asr.infer import Recognizer
 from asr.models.speech_ctc import SpeechCtc
 from asr.recognition import LM_FILE, Recogniser
 from asr.sources import Source
 from signwave import bundle
-from signwave.ctc import NgramLm
+from signwave.ctc import NgramLm, TokenFusion, WordFusion
 from signwave.errors import ArtefactError, UserError
 from signwave.text import Normaliser, Vocabulary
 
@@ -97,6 +97,17 @@ def test_decoders_that_can_not_be_had(run_dir: Path) -> None:
     assert make_decoder(loaded).__name__ == "greedy"
     beam = make_decoder(loaded, beam=4)(torch.zeros(1, 4, 6).log_softmax(-1), torch.tensor([4]))
     assert len(beam) == 1
+
+
+def test_a_language_model_is_put_behind_tokens_or_words() -> None:
+    lm = NgramLm.train([["a", "b"]], order=2)
+    spaced = Vocabulary(("<blank>", "a", "b", "|"), "char")
+    weights = {"weight": 0.5, "bonus": 0.0}
+    assert isinstance(make_fusion(lm, spaced, unit="char", **weights), TokenFusion)
+    assert isinstance(make_fusion(lm, spaced, unit="word", **weights), WordFusion)
+    assert isinstance(make_fusion(lm, Vocabulary(("<blank>", "a", "b")), unit="word", **weights), TokenFusion)
+    with pytest.raises(ArtefactError, match=r"one of words, but the vocabulary has no '\|' between them; use --no-lm"):
+        make_fusion(lm, Vocabulary(("<blank>", "a", "b"), "char"), unit="word", **weights)
 
 
 def test_models_that_are_none(

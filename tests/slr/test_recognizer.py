@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -14,17 +16,11 @@ import torch
 from signwave import bundle, command
 from signwave.errors import ArtefactError, MediaError
 from signwave.text import Vocabulary
-from slr import cli, formats
+from slr import cli
 from slr.infer import Recognizer
 from slr.models.pose_conv import PoseConvConfig
-from slr.transcript import Gloss, Transcript
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B"))
-TRANSCRIPT = Transcript(
-    "deep/my clip.pose",
-    (Gloss("A", 0.1, 0.5, 0.9), Gloss("<B>", 0.5, 1.25, 0.8), Gloss("A", 3661.0, 3661.5, 0.5)),
-    3700.0,
-)
 
 
 @pytest.fixture
@@ -49,10 +45,10 @@ def test_times_are_those_of_the_file(run_dir: Path, tmp_path: Path, write_pose) 
     assert whole.text == "A"
     assert whole.status == "ok"
     assert whole.duration_seconds == pytest.approx(0.4)
-    assert (whole.glosses[0].start_seconds, whole.glosses[0].end_seconds) == (0.0, pytest.approx(0.4))
-    assert 0.9 < whole.glosses[0].confidence <= 1.0
+    assert (whole.words[0].start_seconds, whole.words[0].end_seconds) == (0.0, pytest.approx(0.4))
+    assert 0.9 < whole.words[0].score <= 1.0
     part = recognizer(path, start_seconds=0.2)
-    assert (part.glosses[0].start_seconds, part.glosses[0].end_seconds) == (0.2, pytest.approx(0.4))
+    assert (part.words[0].start_seconds, part.words[0].end_seconds) == (0.2, pytest.approx(0.4))
     again = Recognizer.load(run_dir / "bundle", device="cpu")(path)
     assert again == whole
     assert json.loads(json.dumps(whole.to_dict()))["segments"][0]["words"][0]["w"] == "A"
@@ -84,17 +80,6 @@ def test_other_models_are_refused(run_dir: Path, tmp_path: Path) -> None:
         Recognizer.load(tmp_path / "wrong", device="cpu")
 
 
-def test_formats() -> None:
-    assert formats.write(TRANSCRIPT, "txt") == "A <B> A\n"
-    assert formats.write(TRANSCRIPT, "srt") == (
-        "1\n00:00:00,100 --> 00:00:01,250\nA <B>\n\n2\n01:01:01,000 --> 01:01:01,500\nA\n"
-    )
-    assert formats.write(TRANSCRIPT, "vtt").startswith("WEBVTT\n\n00:00:00.100 --> 00:00:01.250\nA &lt;B&gt;\n")
-    assert formats.write(TRANSCRIPT, "ctm").splitlines()[1] == "my_clip 1 0.500 0.750 <B> 0.8000"
-    assert json.loads(formats.write(TRANSCRIPT, "json"))["segments"][0]["end"] == 3661.5
-    assert [formats.write(Transcript("a", (), 1.0), name) for name in ("txt", "srt", "ctm")] == ["\n", "", ""]
-
-
 def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     monkeypatch.setattr(sys, "argv", ["slr", *map(str, arguments)])
     return cli.main()
@@ -110,8 +95,8 @@ def test_recognize_names_what_failed_and_does_the_rest(run_dir, tmp_path, write_
     assert run_cli(monkeypatch, *arguments, "--json") == command.EXIT_SOME_FAILED
     shown = capsys.readouterr()
     document = json.loads(shown.out)
-    assert [record["status"] for record in document["results"]] == ["ok", "empty", "failed", "failed"]
-    assert document["results"][3]["error"]["kind"] == "missing"
+    assert [record["status"] for record in document["records"]] == ["ok", "empty", "failed", "failed"]
+    assert document["records"][3]["error"]["kind"] == "missing"
     assert document["model"]["name"] == "tiny"
     assert "failed: " in shown.err
     assert "1 ok, 1 empty, 2 failed" in shown.err
@@ -126,6 +111,27 @@ def test_recognize_names_what_failed_and_does_the_rest(run_dir, tmp_path, write_
     assert run_cli(monkeypatch, "recognize", "--model", run_dir, tmp_path / "bad.pose") == command.EXIT_FAILED
 
 
+def test_recognize_reads_a_pipe_and_skips_what_is_unchanged(run_dir, tmp_path, write_pose, monkeypatch, capsys) -> None:
+    content = write_pose(tmp_path / "deep" / "good.pose", [1, 2]).read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert run_cli(monkeypatch, "recognize", "--model", run_dir, "-", "--format", "jsonl", "-q") == command.EXIT_DONE
+    record = json.loads(capsys.readouterr().out)
+    assert (record["file"], record["text"], record["model"]["name"]) == ("-", "A", "tiny")
+    assert record["sha256"] == hashlib.sha256(content).hexdigest()
+    assert {"duration", "rtf", "segments", "language", "schema_version"} <= record.keys()
+    arguments = ["recognize", "--model", run_dir, tmp_path, "-o", tmp_path / "out", "-f", "json,vtt", "--skip-existing"]
+    for expected in ("1 ok", "1 skipped"):
+        assert run_cli(monkeypatch, *arguments) == command.EXIT_DONE
+        assert expected in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out" / "deep").iterdir()) == ["good.json", "good.vtt"]
+    write_pose(tmp_path / "deep" / "good.pose", [1, 2, 3])
+    assert run_cli(monkeypatch, *arguments, "--dry-run") == command.EXIT_DONE
+    assert (
+        capsys.readouterr().out
+        == f"{tmp_path}/deep/good.pose -> {tmp_path}/out/deep/good.json {tmp_path}/out/deep/good.vtt\n"
+    )
+
+
 def test_wrong_use_is_one_line(run_dir, tmp_path, write_pose, monkeypatch, capsys) -> None:
     good = write_pose(tmp_path / "good.pose", [1])
     assert run_cli(monkeypatch, "recognize", "--model", run_dir, good, "--format", "doc") == command.EXIT_FAILED
@@ -138,7 +144,7 @@ def test_wrong_use_is_one_line(run_dir, tmp_path, write_pose, monkeypatch, capsy
     (tmp_path / "a" / "good.pose").write_bytes(good.read_bytes())
     both = ["recognize", "--model", run_dir, good, tmp_path / "a" / "good.pose", "--out", tmp_path / "o"]
     assert run_cli(monkeypatch, *both) == command.EXIT_FAILED
-    assert "would both write" in capsys.readouterr().err
+    assert "would both be written to good.pose; give their common folder" in capsys.readouterr().err
 
 
 def test_prepare_and_doctor(tmp_path, write_pose, monkeypatch, capsys) -> None:

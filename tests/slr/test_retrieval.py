@@ -47,9 +47,7 @@ def test_score_is_the_formula(tau: float) -> None:
     scores = fine_grained(signs, texts, temperature=tau)
     for a in range(3):
         for c in range(2):
-            expected = slow_score(
-                signs.tokens[a, : signs.num_tokens[a]], texts.tokens[c, : texts.num_tokens[c]], tau
-            )
+            expected = slow_score(signs.tokens[a, : signs.num_tokens[a]], texts.tokens[c, : texts.num_tokens[c]], tau)
             assert float(scores.by_sign[a, c]) == pytest.approx(expected[0], abs=1e-5)
             assert float(scores.by_word[a, c]) == pytest.approx(expected[1], abs=1e-5)
     assert torch.allclose(scores.mean, (scores.by_sign + scores.by_word) / 2)

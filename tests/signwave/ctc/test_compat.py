@@ -100,7 +100,7 @@ def test_real_logits_give_the_known_text(libri: Tensor, method: str) -> None:
     assert [word.text for word in timed] == TEXT.split()
     assert timed[1].start_seconds == pytest.approx(0.68, abs=0.05)
     assert all(one.end_seconds <= two.start_seconds + 1e-9 for one, two in itertools.pairwise(timed))
-    assert min(word.confidence for word in timed) > 0.5
+    assert min(word.score for word in timed) > 0.5
 
 
 def test_real_logits_through_ctcdecodes_call(libri: Tensor) -> None:

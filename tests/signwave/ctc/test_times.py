@@ -2,7 +2,8 @@ import pytest
 
 from signwave.ctc.align import Alignment
 from signwave.ctc.hypothesis import Hypothesis
-from signwave.ctc.times import Clock, Word, words
+from signwave.ctc.times import Clock, words
+from signwave.transcript import Word
 
 TOKENS = ["<blank>", " ", "a", "b"]
 FOUND = Hypothesis(
@@ -19,6 +20,12 @@ def test_a_token_a_word() -> None:
     glosses = Alignment((2, 3), ((0, 2), (3, 4)), (0.9, 0.5), (0.8, 0.5), (0, 3), -1.0)
     found = words(glosses, tokens=["<blank>", "X", "HOUSE", "RAIN"], clock=Clock(stride_seconds=0.25, end_seconds=0.9))
     assert found == [Word("HOUSE", 0.0, 0.5, 0.9), Word("RAIN", 0.75, 0.9, 0.5)]
+
+
+def test_no_time_lies_outside_the_span() -> None:
+    around = Clock(stride_seconds=0.5, offset_seconds=1.75, start_seconds=2.0, end_seconds=6.0)
+    found = words(FOUND, tokens=TOKENS, clock=around)
+    assert [(word.start_seconds, word.end_seconds) for word in found[::5]] == [(2.0, 2.25), (6.0, 6.0)]
 
 
 def test_a_hypothesis_without_words() -> None:

@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from asr.transcript import Segment, Transcript, Word
 from signwave.errors import UserError
+from signwave.transcript import Segment, Transcript, Word
 
 Format = Literal["txt", "json", "jsonl", "srt", "vtt", "tsv", "ctm"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -31,12 +31,14 @@ class Cue(NamedTuple):
     text: str
 
 
-def write(transcript: Transcript, format_name: str) -> str:
-    """Return the transcript in one of FORMATS.
+def write(transcript: Transcript, format_name: str, *, cue_pause_seconds: float = CUE_PAUSE_SECONDS) -> str:
+    """Return the transcript in one of FORMATS; a pause of `cue_pause_seconds` ends a subtitle.
 
     Raises:
         UserError: the format is unknown.
     """
+    if format_name in _SUBTITLE_WRITERS:
+        return _SUBTITLE_WRITERS[format_name](cues(transcript, pause_seconds=cue_pause_seconds))
     if format_name not in _WRITERS:
         raise UserError(f"format '{format_name}': unknown; allowed are {', '.join(FORMATS)}")
     return _WRITERS[format_name](transcript)
@@ -70,21 +72,22 @@ def to_jsonl(transcript: Transcript) -> str:
     return json.dumps(transcript.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def to_srt(transcript: Transcript) -> str:
+def to_srt(subtitles: Iterable[Cue]) -> str:
     """SubRip subtitles."""
-    blocks = [
-        f"{number}\n{_clock(cue.start_seconds, ',')} --> {_clock(cue.end_seconds, ',')}\n{cue.text}\n"
-        for number, cue in enumerate(cues(transcript), 1)
-    ]
     # SubRip has no escape; an arrow inside a text would be taken for a time line.
-    return "\n".join(block if block.count("-->") == 1 else _without_inner_arrows(block) for block in blocks)
+    blocks = [
+        f"{number}\n{_clock(cue.start_seconds, ',')} --> {_clock(cue.end_seconds, ',')}\n"
+        f"{cue.text.replace('-->', '->')}\n"
+        for number, cue in enumerate(subtitles, 1)
+    ]
+    return "\n".join(blocks)
 
 
-def to_vtt(transcript: Transcript) -> str:
+def to_vtt(subtitles: Iterable[Cue]) -> str:
     """WebVTT subtitles."""
     blocks = [
         f"{_clock(cue.start_seconds, '.')} --> {_clock(cue.end_seconds, '.')}\n{_escape(cue.text)}\n"
-        for cue in cues(transcript)
+        for cue in subtitles
     ]
     return "\n".join(["WEBVTT\n", *blocks])
 
@@ -99,8 +102,8 @@ def to_tsv(transcript: Transcript) -> str:
 
 
 def to_ctm(transcript: Transcript) -> str:
-    """NIST ctm: recording, channel, start, duration, word, confidence."""
-    name = "_".join(Path(transcript.file).stem.split()) or "audio"
+    """NIST ctm: recording, channel, start, duration, word or gloss, confidence."""
+    name = "_".join(Path(transcript.file).stem.split()) or "clip"
     return "".join(
         f"{name} 1 {word.start_seconds:.3f} {max(word.end_seconds - word.start_seconds, 0.0):.3f} "
         f"{'_'.join(word.text.split())} {word.score:.4f}\n"
@@ -190,17 +193,11 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _without_inner_arrows(block: str) -> str:
-    number, times, text = block.split("\n", 2)
-    return f"{number}\n{times}\n{text.replace('-->', '->')}"
-
-
 _WRITERS: dict[str, Callable[[Transcript], str]] = {
     "txt": to_txt,
     "json": to_json,
     "jsonl": to_jsonl,
-    "srt": to_srt,
-    "vtt": to_vtt,
     "tsv": to_tsv,
     "ctm": to_ctm,
 }
+_SUBTITLE_WRITERS: dict[str, Callable[[list[Cue]], str]] = {"srt": to_srt, "vtt": to_vtt}

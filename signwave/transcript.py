@@ -1,5 +1,6 @@
-"""What transcribing one input gives: text, segments, words with times and confidences; plain data without a model."""
+"""What recognising one input gives, speech or signs: text, segments, words with times and confidences; plain data."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Word:
-    """One word of the half-open interval [start, end) of its file; `score` is a confidence in [0, 1]."""
+    """One spoken word or one gloss, in [start, end) of its file; `score` is a confidence in [0, 1]."""
 
     text: str
     start_seconds: float
@@ -54,7 +55,7 @@ class ModelName:
 class Transcript:
     """The transcript of one input, or why there is none.
 
-    `status` is ok, empty (nothing was said; not an error), skipped (its results were there already) or failed.
+    `status` is ok, empty (nothing said or signed; not an error), skipped (its results were there already) or failed.
     `rtf` is processing time divided by duration: below 1 is faster than real time.
     """
 
@@ -62,16 +63,16 @@ class Transcript:
     status: Status = "ok"
     segments: tuple[Segment, ...] = ()
     duration_seconds: float = 0.0
-    rtf: float = 0.0
+    rtf: float = field(default=0.0, compare=False)
     sha256: str = ""
     language: str = ""
     model: ModelName = ModelName()
     warnings: tuple[str, ...] = ()
-    error: Failure | None = field(default=None)
+    error: Failure | None = None
 
     @property
     def text(self) -> str:
-        """All that was said, in one line."""
+        """All that was said or signed, in one line."""
         return " ".join(segment.text for segment in self.segments)
 
     def without_segments(self) -> "Transcript":
@@ -99,6 +100,20 @@ class Transcript:
             "warnings": list(self.warnings),
             "error": {"kind": self.error.kind, "message": self.error.message} if self.error else None,
         }
+
+
+def split_at_pauses(words: Iterable[Word], *, pause_seconds: float) -> tuple[Segment, ...]:
+    """Return words as segments; a new one begins where nothing was said or signed for `pause_seconds` or longer.
+
+    >>> [s.text for s in split_at_pauses([Word("a", 0, 1, 1), Word("b", 1.5, 2, 1)], pause_seconds=0.5)]
+    ['a', 'b']
+    """
+    groups: list[list[Word]] = []
+    for word in words:
+        if not groups or word.start_seconds - groups[-1][-1].end_seconds >= pause_seconds:
+            groups.append([])
+        groups[-1].append(word)
+    return tuple(Segment(tuple(group)) for group in groups)
 
 
 def _segment_dict(segment: Segment) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr import formats
-from asr.transcript import ModelName, Segment, Transcript, Word
+from signwave import formats
 from signwave.command import Failure
 from signwave.errors import UserError
+from signwave.transcript import ModelName, Segment, Transcript, Word, split_at_pauses
 
 PERSIAN = "سلام دنیا می‌خواهم بروم"
 
@@ -87,7 +87,7 @@ def test_cues_hold_all_words_in_order_and_never_overlap_or_vanish(transcript: Tr
         assert cue.text.count("\n") <= 1
     for previous, cue in pairwise(cues):
         assert cue.start_seconds >= previous.end_seconds
-    for read in (read_srt(formats.to_srt(transcript)), read_vtt(formats.to_vtt(transcript))):
+    for read in (read_srt(formats.write(transcript, "srt")), read_vtt(formats.write(transcript, "vtt"))):
         assert [text.replace("->", "-->").replace("--->", "-->") for _, _, text in read] == [
             cue.text.replace("->", "-->").replace("--->", "-->") for cue in cues
         ]
@@ -106,6 +106,28 @@ def test_cues_break_at_pauses_lengths_and_segments() -> None:
     assert [cue.text for cue in formats.cues(transcript_of(paused))] == ["before it", "after it"]
     apart = transcript_of(words_at("one"), words_at("two", start=0.35))
     assert [cue.text for cue in formats.cues(apart)] == ["one", "two"]
+
+
+def test_the_pause_that_ends_a_cue_can_be_another_one() -> None:
+    transcript = transcript_of([Word("A", 0.0, 0.4, 1), Word("B", 1.2, 1.6, 1)])
+    assert len(read_srt(formats.write(transcript, "srt"))) == 2
+    assert len(read_vtt(formats.write(transcript, "vtt", cue_pause_seconds=1.0))) == 1
+
+
+@given(transcripts(), st.sampled_from([0.05, 0.7, 5.0]))
+@settings(max_examples=50, deadline=None)
+def test_segments_hold_all_words_and_part_exactly_at_pauses(transcript: Transcript, pause_seconds: float) -> None:
+    segments = split_at_pauses(transcript.words, pause_seconds=pause_seconds)
+    assert tuple(word for segment in segments for word in segment.words) == transcript.words
+    for segment in segments:
+        assert all(b.start_seconds - a.end_seconds < pause_seconds for a, b in pairwise(segment.words))
+    for before, after in pairwise(segments):
+        assert after.start_seconds - before.end_seconds >= pause_seconds
+
+
+def test_transcripts_are_the_same_however_long_they_took() -> None:
+    assert Transcript(file="a", rtf=0.1) == Transcript(file="a", rtf=0.2)
+    assert Transcript(file="a") != Transcript(file="b")
 
 
 def test_short_cues_stay_as_long_as_the_next_allows() -> None:
@@ -131,16 +153,16 @@ def test_right_to_left_text_is_written_as_it_is() -> None:
 
 def test_vtt_escapes_and_srt_keeps_its_structure() -> None:
     transcript = transcript_of([Word("a<b>&", 0, 1, 1), Word("-->", 1, 2, 1)])
-    assert "a&lt;b&gt;&amp; --&gt;" in formats.to_vtt(transcript)
-    assert read_vtt(formats.to_vtt(transcript)) == [(0.0, 2.0, "a<b>& -->")]
-    assert read_srt(formats.to_srt(transcript)) == [(0.0, 2.0, "a<b>& ->")]
+    assert "a&lt;b&gt;&amp; --&gt;" in formats.write(transcript, "vtt")
+    assert read_vtt(formats.write(transcript, "vtt")) == [(0.0, 2.0, "a<b>& -->")]
+    assert read_srt(formats.write(transcript, "srt")) == [(0.0, 2.0, "a<b>& ->")]
 
 
 def test_clock_rounds_and_carries() -> None:
     transcript = transcript_of([Word("a", 59.9996, 3600.0004, 1)])
-    assert "00:01:00,000 --> 01:00:00,000" in formats.to_srt(transcript)
+    assert "00:01:00,000 --> 01:00:00,000" in formats.write(transcript, "srt")
     hours = transcript_of([Word("a", 360_000.5, 360_001.5, 1)])
-    assert read_srt(formats.to_srt(hours))[0][:2] == (360_000.5, 360_001.5)
+    assert read_srt(formats.write(hours, "srt"))[0][:2] == (360_000.5, 360_001.5)
 
 
 def test_json_is_the_record() -> None:
@@ -188,5 +210,5 @@ def test_real_persian_sentences_survive_every_subtitle_format(shared_data: Path)
     for line in table.read_text(encoding="utf-8").splitlines()[1:]:
         sentence = line.split("\t")[3]
         transcript = transcript_of(words_at(sentence))
-        for read in (read_srt(formats.to_srt(transcript)), read_vtt(formats.to_vtt(transcript))):
+        for read in (read_srt(formats.write(transcript, "srt")), read_vtt(formats.write(transcript, "vtt"))):
             assert " ".join(text for _, _, text in read).split() == sentence.split()
