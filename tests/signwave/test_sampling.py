@@ -47,7 +47,12 @@ def test_ranks_are_disjoint_equal_in_number_and_complete(lengths, world, epoch, 
         sampler.set_epoch(epoch)
         parts.append(list(sampler))
     assert len({len(part) for part in parts}) == 1
-    assert sorted(i for part in parts for i in indices(part)) == list(range(len(lengths)))
+    seen = sorted(i for part in parts for i in indices(part))
+    if all(len(batch) == 1 for part in parts for batch in part):
+        # Single items can't be halved: fewer than `world` of them come twice, so that no rank waits for another.
+        assert len(seen) - len(lengths) < world
+        seen = sorted(set(seen))
+    assert seen == list(range(len(lengths)))
 
 
 @settings(max_examples=60, deadline=None)
