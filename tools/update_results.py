@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from signwave.plots.figure import COLOURS, new_figure, save_png
+from signwave.plots.posteriors import Posteriors, draw_heat
 from signwave.report import percent, percent_interval
 from signwave.rundir import atomic_write, read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- results:start -->", "<!-- results:end -->"
+CLIP = "gsg-herbst"
 LANGUAGES = {"en": "English", "de": "German", "ar": "Arabic"}
 Row = tuple[str, str, str]
 
@@ -24,7 +26,7 @@ def main(demo: Path) -> int:
     """Rewrite all three."""
     figures = read_json(demo / "results.json")
     write_json(ROOT / "docs" / "results" / "demo.json", figures)
-    save_png(picture(figures), ROOT / "docs" / "images" / "demo.png")
+    save_png(picture(demo, figures), ROOT / "docs" / "images" / "demo.png")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     before, rest = readme.split(START)
     after = rest.split(END)[1]
@@ -36,11 +38,11 @@ def main(demo: Path) -> int:
 def table(figures: dict[str, Any]) -> str:
     """The demo's figures as a Markdown table, next to what they are to be compared with."""
     hardware, signs, search = figures["environment"]["hardware"], figures["signs"], figures["search"]
-    baseline = percent(signs["baseline_wer_unseen_recordings"])
+    centroid, neighbour = (percent(signs[f"{key}_wer_unseen_recordings"]) for key in ("baseline", "neighbour"))
     rows: list[Row] = [
         ("Signs: letters wrong, unseen words of known recordings", _rate(signs, "wer_seen_recordings"), ""),
         ("Signs: letters wrong, alphabets never seen", _rate(signs, "wer_unseen_recordings"),
-         f"nearest centroid with true boundaries: {baseline}"),
+         f"with true boundaries: nearest recording {neighbour}, nearest centroid {centroid}"),
     ]  # fmt: skip
     rows += [
         (f"Search: {LANGUAGES[key]} text → clip, R@1", _rate(found, "recall_at_1"),
@@ -70,7 +72,7 @@ def _speech_rows(speech: dict[str, Any]) -> list[Row]:
          f"greedy {percent(speech['wer_greedy'])}; {minutes:.0f} minutes to train on"),
         ("Speech: characters wrong", percent_interval(speech["cer"], speech["cer_interval"]),
          f"greedy {percent(speech['cer_greedy'])}"),
-        ("Speech: real-time factor on one thread", f"{speech['real_time_factor']:.2f}", "below 1: faster than real"),
+        ("Speech: real-time factor on one thread", f"{speech['real_time_factor']:.2f}", "below 1 is faster"),
     ]  # fmt: skip
 
 
@@ -103,24 +105,29 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def picture(figures: dict[str, Any]) -> Any:
-    """Three panels, one a use: letters wrong, recall by query language, words wrong."""
-    figure = new_figure(11.0, 3.2)
-    panels = figure.subplots(1, 3)
-    signs = figures["signs"]
-    systems = {"ours": "wer", "nearest recording": "neighbour_wer", "nearest centroid": "baseline_wer"}
-    bars = {name: (signs[f"{key}_unseen_recordings"], signs.get(f"{key}_unseen_recordings_interval"))
-            for name, key in systems.items() if f"{key}_unseen_recordings" in signs}  # fmt: skip
-    _panel(panels[0], "signs: letters wrong, unseen signers (%)", bars)
-    found = figures["search"]["by_language"]
-    recalls = {LANGUAGES[key]: (f["recall_at_1"], f.get("recall_at_1_interval")) for key, f in found.items()}
-    _panel(panels[1], "search: text → clip, R@1 (%)", {**recalls, "chance": (figures["search"]["chance_at_1"], None)})
-    speech = figures["speech"]
-    rates = {}
-    if speech["source"] is not None:
-        rates = {"WER": (speech["wer"], speech["wer_interval"]), "CER": (speech["cer"], speech["cer_interval"])}
-    _panel(panels[2], "speech: held-out prompts, errors (%)", rates)
+def picture(demo: Path, figures: dict[str, Any]) -> Any:
+    """What the recogniser saw in a clip of an unseen signer, above a panel for each of the three uses."""
+    figure = new_figure(11.0, 6.4)
+    grid = figure.add_gridspec(2, 3, height_ratios=[1.15, 1])
+    seen = Posteriors.load(demo / "posteriors" / f"{CLIP}.npz")
+    top = figure.add_subplot(grid[0, :])
+    draw_heat(top, seen, 10)
+    top.set_title(f"a signer never seen spells {seen.reference}; recognised: {' '.join(seen.span_tokens)}", fontsize=10)
+    panels = [figure.add_subplot(grid[1, column]) for column in range(3)]
+    signs, search, speech = figures["signs"], figures["search"], figures["speech"]
+    systems = {"this model": "wer", "nearest\nrecording": "neighbour_wer", "nearest\ncentroid": "baseline_wer"}
+    rates = {name: _with_interval(signs, f"{key}_unseen_recordings") for name, key in systems.items()}
+    _panel(panels[0], "signs: letters wrong, unseen signers (%)", rates)
+    recalls = {LANGUAGES[key]: _with_interval(found, "recall_at_1") for key, found in search["by_language"].items()}
+    _panel(panels[1], "search: text → clip, R@1 (%)", {**recalls, "chance": (search["chance_at_1"], None)})
+    names = {"WER": "wer", "CER": "cer"} if speech["source"] is not None else {}
+    errors = {name: _with_interval(speech, key) for name, key in names.items()}
+    _panel(panels[2], "speech: held-out prompts, errors (%)", errors)
     return figure
+
+
+def _with_interval(figures: dict[str, Any], name: str) -> tuple[float, Any]:
+    return figures[name], figures.get(f"{name}_interval")
 
 
 def _panel(ax: Any, title: str, bars: dict[str, tuple[float, Any]]) -> None:

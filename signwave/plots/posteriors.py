@@ -90,14 +90,14 @@ def plot_posteriors(posteriors: Posteriors, *, num_rows: int = 12) -> "Figure":
     """
     pictures = posteriors.thumbnails is not None and len(posteriors.thumbnails) > 0
     above = pictures or posteriors.audio is not None
-    figure = new_figure(10.0, 4.2 if above else 3.2)
-    grid = figure.subplots(2, 1, sharex=True, squeeze=False, height_ratios=[1, 3]) if above else None
+    figure = new_figure(10.0, 4.4 if above else 3.2)
+    grid = figure.subplots(2, 1, sharex=True, squeeze=False, height_ratios=[1.2, 3]) if above else None
     heat = grid[1, 0] if grid is not None else figure.subplots()
     if grid is not None and pictures:
         _draw_thumbnails(grid[0, 0], posteriors)
     elif grid is not None:
         _draw_waveform(grid[0, 0], posteriors)
-    _draw_heat(heat, posteriors, num_rows)
+    draw_heat(heat, posteriors, num_rows)
     figure.suptitle(_title(posteriors), fontsize=9)
     return figure
 
@@ -114,7 +114,8 @@ def _shown_rows(posteriors: Posteriors, num_rows: int) -> list[int]:
     return [*list(ordered)[: max(num_rows, len(set(recognised)))], 0]
 
 
-def _draw_heat(ax: "Axes", posteriors: Posteriors, num_rows: int) -> None:
+def draw_heat(ax: "Axes", posteriors: Posteriors, num_rows: int) -> None:
+    """The heat-map alone, on axes of somebody else's figure; see `plot_posteriors`."""
     rows = _shown_rows(posteriors, num_rows)
     seconds = len(posteriors.probabilities) * posteriors.stride_seconds
     extent = (0.0, max(seconds, posteriors.stride_seconds), len(rows) - 0.5, -0.5)
