@@ -155,7 +155,7 @@ def _contact_sheet(page: Page, demo: Demo) -> None:
             right = _text(answer["query"]).casefold() in {text.casefold() for text in captions.values()}
             picture = np.ascontiguousarray(frames[len(frames) // 2].transpose(1, 2, 0))
             hits.append(SheetHit(picture, hit["id"].split("/")[0][:18], float(hit["score"]), right))
-        rows.append((f"{path.stem}: {_text(answer['query'])}", hits))
+        rows.append((f"{path.stem[:2]}: {_text(answer['query'])}", hits))
     if rows:
         page.figure(plot_contact_sheet(rows), "Queries and their first hits, the middle frame of each.")
 

@@ -1,4 +1,4 @@
-"""Run a few `slr search` commands, one a language, and keep what they print: SEARCHES/LANGUAGE.json and .html.
+"""Run a few `slr search` commands in each language, and keep what they print: SEARCHES/LANGUAGE-NUMBER.json and .html.
 
 python tools/demo/searches.py INDEX SEARCHES
 """
@@ -9,22 +9,22 @@ from pathlib import Path
 
 from signwave.rundir import atomic_write
 
-QUERIES = {"en": "house", "de": "Haus", "ar": "بيت"}
+QUERIES = {"en": ("house", "water"), "de": ("Haus", "Wasser"), "ar": ("بيت", "ماء")}
 
 
 def main(index: str, out: Path) -> int:
     """Each query goes through the installed command, as a person's would."""
     out.mkdir(parents=True, exist_ok=True)
     slr = Path(sys.executable).parent / "slr"
-    for language, text in QUERIES.items():
+    for name, text in [(f"{key}-{i}", text) for key, texts in QUERIES.items() for i, text in enumerate(texts, 1)]:
         done = subprocess.run(
-            [slr, "search", index, "--text", text, "-k", "6", "--json", "--html", out / f"{language}.html"],
+            [slr, "search", index, "--text", text, "-k", "6", "--json", "--html", out / f"{name}.html"],
             stdout=subprocess.PIPE,
             check=False,
         )
         if done.returncode != 0:
             return done.returncode
-        atomic_write(out / f"{language}.json", done.stdout)
+        atomic_write(out / f"{name}.json", done.stdout)
     return 0
 
 
