@@ -175,7 +175,9 @@ sys.exit(cli.main())
 
 
 def start_slow(*arguments: object) -> "subprocess.Popen[str]":
-    code = SLOW_COMMAND.format(tests=str(Path(__file__).parent), arguments=[str(a) for a in arguments])
+    # A suite started in the background inherits "ignore SIGINT"; the command under test must not.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += SLOW_COMMAND.format(tests=str(Path(__file__).parent), arguments=[str(a) for a in arguments])
     environment = {**os.environ, "PYTHONPATH": str(Path(public.__file__).parent.parent)}
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
