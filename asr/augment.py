@@ -43,16 +43,21 @@ class AugmentConfig:
             raise ConfigError("augment.noise_snr_db_min must not be above noise_snr_db_max")
 
 
-def vary_audio(audio: Audio, config: AugmentConfig, rng: np.random.Generator) -> Audio:
+def vary_audio(
+    audio: Audio, config: AugmentConfig, rng: np.random.Generator, *, max_samples: int | None = None
+) -> Audio:
     """Change speed and level, and add white noise.
 
     Args:
         audio: (S,) float32 in [-1, 1], 16 kHz.
         config: how much.
         rng: of this draw.
+        max_samples: a slower clip doesn't get longer than this; None = no limit.
     """
     if config.speed_range:
         speed = 1.0 + rng.uniform(-config.speed_range, config.speed_range)
+        if max_samples is not None and len(audio) / speed > max_samples:
+            speed = max(speed, min(1.0, len(audio) / max_samples))
         positions = np.arange(int(len(audio) / speed)) * speed
         # Linear interpolation: its slight dulling is one more variation, and it costs a tenth of a filter.
         audio = np.interp(positions, np.arange(len(audio)), audio).astype(np.float32)

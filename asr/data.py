@@ -20,7 +20,7 @@ from asr.augment import Audio, AugmentConfig, mask_features, vary_audio
 from asr.features import SAMPLE_RATE_HZ, FeatureSettings, extract
 from asr.normalise import ANY, for_language
 from signwave import manifest
-from signwave.errors import ConfigError, LabelError
+from signwave.errors import ConfigError, LabelError, UserError
 from signwave.manifest import Clip
 from signwave.sampling import Draw
 from signwave.text import Normaliser, Vocabulary
@@ -54,7 +54,8 @@ class SpeechDataset:
         normaliser: for every clip; None takes the one of each clip's language.
         augment: for training; None leaves clips as they are.
         read: gives (S,) float32 audio at 16 kHz; default reads the clip's file.
-        cache_hours: keep up to this much decoded audio in memory (0.23 GB an hour).
+        cache_hours: keep up to this much decoded audio in the memory of each loader process (0.23 GB an hour).
+        max_seconds: slowing a clip down doesn't make it longer than this; None = no limit.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class SpeechDataset:
         augment: AugmentConfig | None = None,
         read: ReadAudio | None = None,
         cache_hours: float = 0.0,
+        max_seconds: float | None = None,
     ) -> None:
         self.clips = list(clips)
         self.vocabulary = vocabulary
@@ -77,6 +79,7 @@ class SpeechDataset:
         self._read = read or read_clip
         self._cache: dict[int, Audio] = {}
         self._cache_samples = int(cache_hours * 3600 * SAMPLE_RATE_HZ)
+        self._max_samples = None if max_seconds is None else int(max_seconds * SAMPLE_RATE_HZ)
         self.num_samples = [_num_samples(clip) for clip in self.clips]
         """16 kHz samples of each clip."""
 
@@ -103,7 +106,7 @@ class SpeechDataset:
             return self._item(draw.index, extract(audio, self.settings), text)
         rng = np.random.default_rng(draw.seed)
         audio, text = self._joined(audio, text, self.augment, rng)
-        features = extract(vary_audio(audio, self.augment, rng), self.settings)
+        features = extract(vary_audio(audio, self.augment, rng, max_samples=self._max_samples), self.settings)
         return self._item(draw.index, mask_features(features, self.settings, self.augment, rng), text)
 
     def collate(self, items: list[SpeechItem]) -> CtcBatch:
@@ -127,12 +130,15 @@ class SpeechDataset:
         return SpeechItem(clip.id, features, torch.tensor(labels, dtype=torch.int64))
 
     def _joined(self, audio: Audio, text: str, config: AugmentConfig, rng: np.random.Generator) -> tuple[Audio, str]:
-        """The clip, sometimes followed by another short one of the same language."""
+        """The clip, sometimes followed by another short one; one that can't be read is reported at its own turn."""
         limit = int(config.join_max_seconds * SAMPLE_RATE_HZ)
         other = int(rng.integers(len(self.clips)))
         if rng.random() >= config.join_probability or len(audio) + self.num_samples[other] > limit:
             return audio, text
-        return np.concatenate([audio, self._audio(other)]), f"{text} {self.texts[other]}"
+        try:
+            return np.concatenate([audio, self._audio(other)]), f"{text} {self.texts[other]}"
+        except UserError:
+            return audio, text
 
     def _audio(self, index: int) -> Audio:
         if index in self._cache:
@@ -174,9 +180,9 @@ class SpeechDataConfig:
     language: str = ""
     """Keep the clips of this language only; empty keeps all."""
     max_seconds: float = 29.0
-    """Longer training clips are left out."""
+    """Longer training clips are left out, and none is slowed down beyond it."""
     cache_hours: float = 2.0
-    """Decoded audio kept in memory, 0.23 GB an hour."""
+    """Decoded audio that each loader process keeps in memory, 0.23 GB an hour."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def clips(self, split: str) -> list[Clip]:
@@ -269,6 +275,7 @@ def _speech_data(
         SpeechDataset(
             _spellable(clips[split], vocabulary), vocabulary=vocabulary, settings=settings, read=read,
             augment=config.augment if split == "train" else None, cache_hours=config.cache_hours,
+            max_seconds=config.max_seconds,
         )
         for split in SPLITS
     )  # fmt: skip
@@ -289,6 +296,7 @@ def _speech_data(
         "hours_train": round(train.hours, 4),
         "num_clips_train": len(train), "normalisers": {code: for_language(code).to_dict() for code in languages},
         "num_test_texts_in_train": len(set(test.texts) & set(train.texts)),
+        "num_test_clips_left_out": len(clips["test"]) - len(test),
     }  # fmt: skip
     return data
 

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.data import SpeechDataset
+from asr.data import SpeechDataset, SpeechItem
 from asr.features import SAMPLE_RATE_HZ
 from asr.models.speech_ctc import SpeechCtc
 from signwave.ctc import ctc_loss
+from signwave.errors import UserError
 from signwave.sampling import BudgetBatchSampler
 
 log = logging.getLogger(__name__)
@@ -94,13 +95,27 @@ def _store(model: SpeechCtc, dataset: SpeechDataset, chosen: list[int], device: 
     budget = max(_BATCH_SECONDS * SAMPLE_RATE_HZ, *lengths)
     stored = []
     for draws in BudgetBatchSampler(lengths, max_padded_length=budget, shuffle=False):
-        batch = dataset.collate([dataset.plain_item(chosen[draw.index]) for draw in draws]).to(device)
+        items = [item for draw in draws if (item := _readable(dataset, chosen[draw.index])) is not None]
+        if not items:
+            continue
+        batch = dataset.collate(items).to(device)
         hidden, num_steps = model.encode(batch.inputs, batch.num_frames)
         for row, steps, labels, size in zip(
             hidden.float(), num_steps.tolist(), batch.labels.cpu(), batch.num_labels.tolist(), strict=True
         ):
             stored.append(_Stored(row[:steps].clone(), labels[:size]))
+    if not stored:
+        raise UserError(f"none of {len(chosen)} training clips can be read; mend the data or prepare it anew")
     return stored
+
+
+def _readable(dataset: SpeechDataset, index: int) -> SpeechItem | None:
+    """A clip, or None where it can't be read: training will come to it, name it and count it."""
+    try:
+        return dataset.plain_item(index)
+    except UserError as error:
+        log.debug("head start: left out: %s", error)
+        return None
 
 
 def _loss(model: SpeechCtc, items: list[_Stored], device: torch.device) -> Tensor:

@@ -275,6 +275,8 @@ class CharacterTable:
 
     def summary(self, *, num_shown: int = 60) -> str:
         """Return the characters in one line, rare ones last."""
+        if not self.counts:
+            return "no transcripts: clips for pretraining; put NAME.txt beside NAME.wav, or a table in the folder"
         shown = " ".join(char if char.strip() else "␣" for char, _ in self.counts.most_common(num_shown))
         more = f" … and {len(self.counts) - num_shown} more" if len(self.counts) > num_shown else ""
         return f"{len(self.counts)} characters: {shown}{more}"

@@ -102,13 +102,29 @@ class SpeechRecognition(CtcModule):
         self._outputs: dict[str, Scored] = {}
 
     def on_fit_start(self) -> None:
-        """Give the new layers a head start, unless the run is being resumed."""
+        """Refuse clips that the encoder can't take; give the new layers a head start, unless the run is resumed."""
+        self._refuse_long_clips()
         if not self._head_epochs or self.trainer.ckpt_path is not None:
             return
         datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 - Lightning sets it at run time
         with self.trainer.precision_plugin.forward_context():
             train_head(self.encoder, datamodule.splits["train"], num_epochs=self._head_epochs,
                        learning_rate=self._head_learning_rate, seed=datamodule.seed)  # fmt: skip
+
+    def _refuse_long_clips(self) -> None:
+        """A clip beyond the encoder's positions would end the run in the middle of a validation."""
+        limit = self.encoder.max_seconds
+        datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 - Lightning sets it at run time
+        for split, dataset in datamodule.splits.items() if limit is not None else ():
+            if dataset is None or not len(dataset):
+                continue
+            longest = int(np.argmax(dataset.num_samples))
+            seconds = dataset.num_samples[longest] / SAMPLE_RATE_HZ
+            if seconds > limit:
+                raise ConfigError(
+                    f"{split} clip '{dataset.clips[longest].id}' is {seconds:.1f} s long, the encoder takes "
+                    f"{limit:g} s; leave it out of the manifest, or take an encoder without that limit"
+                )
 
     @classmethod
     def of(
@@ -159,14 +175,15 @@ class SpeechRecognition(CtcModule):
         datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 - Lightning sets it at run time
         held_out: dict[str, Scored] = {}
         for batch in datamodule.val_dataloader() if datamodule.splits["val"] is not None else ():
-            held_out |= self._scored(batch.to(self.device))
+            on_device = batch.to(self.device)
+            with torch.no_grad():
+                held_out |= self._scored(on_device, self(on_device.inputs, on_device.num_frames))
         if held_out:
             self._decoder = choose_decoder(list(held_out.values()), self._lm, self.vocabulary, settings)
 
     def test_step(self, batch: CtcBatch, batch_idx: int) -> None:
         """Count greedy errors and keep the outputs for the language model."""
-        super().test_step(batch, batch_idx)
-        self._outputs |= self._scored(batch)
+        self._outputs |= self._scored(batch, self._count(batch))
 
     def on_test_epoch_end(self) -> None:
         """Log test/…"""
@@ -208,9 +225,7 @@ class SpeechRecognition(CtcModule):
         return ctc_loss(encoded.log_probs, encoded.num_steps, batch.labels, batch.num_labels, ids=batch.ids,
                         reduction="mean_per_token")  # fmt: skip
 
-    @torch.no_grad()
-    def _scored(self, batch: CtcBatch) -> dict[str, Scored]:
-        encoded = self(batch.inputs, batch.num_frames)
+    def _scored(self, batch: CtcBatch, encoded: Encoded) -> dict[str, Scored]:
         labels = [row[:size] for row, size in zip(batch.labels.tolist(), batch.num_labels.tolist(), strict=True)]
         probs = [row[:size].cpu() for row, size in zip(encoded.log_probs, encoded.num_steps.tolist(), strict=True)]
         return {

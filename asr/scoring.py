@@ -36,6 +36,8 @@ def score(hypothesis: Path, reference: Path, *, language: str = "") -> dict[str,
         )
     normalise = for_language(language) if language else Normaliser("none", steps=("collapse_spaces",))
     names = list(references)
+    if not any(normalise(text) for text in references.values()):
+        raise UserError(f"{reference}: none of its {len(names)} recordings has a text; give transcripts")
     ours = [normalise(hypotheses.get(name, "")) for name in names]
     theirs = [normalise(references[name]) for name in names]
     words = metrics.count_each(theirs, ours)

@@ -3,6 +3,7 @@
 Exit codes: 0 done (also an empty result), 1 could not, 2 wrong usage, 3 some inputs failed, 130 interrupted.
 """
 
+import errno
 import logging
 import sys
 import time
@@ -17,6 +18,7 @@ T = TypeVar("T")
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 _LINE_EVERY_SECONDS = 30.0
+_INTERRUPTED = "interrupted; run the same command again to go on"
 
 Status = Literal["ok", "empty", "skipped", "failed"]
 
@@ -45,7 +47,10 @@ def exit_code(statuses: Sequence[Status]) -> int:
 
 
 def run(app: Callable[..., Any]) -> int:
-    """Run a Typer app and return its exit code; a UserError is one line, a traceback means a bug."""
+    """Run a Typer app and return its exit code.
+
+    A `UserError` is one line, and so is a file or folder that the system won't give; a traceback means a bug.
+    """
     import typer
 
     # Typer carries its own copy of click and exports only the leaves of its error family.
@@ -59,13 +64,31 @@ def run(app: Callable[..., Any]) -> int:
         error.show()  # type: ignore[attr-defined]
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
-        say("interrupted; run the same command again to go on")
+        say(_INTERRUPTED)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout (head, say) left; closing quietly avoids a second error at interpreter exit.
         sys.stderr.close()
         return EXIT_DONE
+    except OSError as error:
+        return fail(os_error_text(error))
+    if result == EXIT_INTERRUPTED:  # Typer turns a KeyboardInterrupt into this code and says nothing
+        say(_INTERRUPTED)
     return result if isinstance(result, int) else EXIT_DONE
+
+
+def os_error_text(error: OSError) -> str:
+    """What the system refused, for people.
+
+    Raises:
+        OSError: the error given, where it is about no file and no full disk, so that nobody could mend it.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.strerror}; make room and run the same command again"
+    if error.filename is None:
+        raise error
+    name = error.filename2 or error.filename
+    return f"{name}: {error.strerror}; name a file or folder that can be used, or change its permissions"
 
 
 def fail(message: str) -> int:

@@ -52,8 +52,8 @@ class Problem(NamedTuple):
     kind: str = "unreadable"
 
     def __str__(self) -> str:
-        """`file:line: what is wrong`."""
-        return f"{self.where}: {self.reason}"
+        """`file:line: what is wrong`; a reason that names the place already stands alone."""
+        return self.reason if self.reason.startswith(f"{self.where}: ") else f"{self.where}: {self.reason}"
 
 
 Check = Callable[[Clip], Clip | Problem]
@@ -183,7 +183,7 @@ def run_prepare(
             on_clip(clip)
     if not kept and not report.problems:
         raise UserError(
-            f"{out_dir}: the corpus holds no row; check the folder that was given and the layout it should have"
+            f"nothing for {out_dir}: the corpus holds no row; check the folder that was given and its layout"
         )
     report.extra = extra() if extra is not None else {}
     _write(report, kept, Path(out_dir))

@@ -219,6 +219,8 @@ def execute(recipe_class: type[Recipe], argv: Sequence[str] | None = None) -> in
         return _execute(recipe_class, Path(files[0]) if files else default_yaml(recipe_class), overrides, arguments)
     except UserError as error:
         return command.fail(str(error))
+    except OSError as error:
+        return command.fail(command.os_error_text(error))
     except KeyboardInterrupt:
         command.say("interrupted; --resume continues from the last checkpoint")
         return command.EXIT_INTERRUPTED
@@ -277,6 +279,7 @@ def _parser(recipe_class: type[Recipe]) -> argparse.ArgumentParser:
         description=(module.__doc__ if module is not None else None) or recipe_class.__doc__,
         epilog=f"example: python {shown} train.max_steps=100 seed=1 name={stem}-short",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # --re must not resume or replace a run
     )
     parser.add_argument(
         "settings", nargs="*", metavar="conf.yaml|key=value", help="a YAML file with settings, and single settings"

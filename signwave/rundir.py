@@ -37,7 +37,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f"{_TEMPORARY_PREFIX}{target.name}-", dir=target.parent)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f"{_TEMPORARY_PREFIX}{target.name}-", dir=target.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error  # the temporary name tells nobody anything
     os.close(descriptor)
     temporary = Path(name)
     try:

@@ -91,6 +91,7 @@ def transcribe(request: Request, medium: Medium, load: Callable[[], FileRecogniz
 
     Raises:
         UserError: the request contradicts itself or names no files; with `fail_fast`, an input can't be read.
+        OSError: the output folder can't be made or written to.
     """
     out_dir, format_names = request.out_dir, formats.parse_formats(request.formats or ["txt"])
     inputs = find_inputs(request.arguments, suffixes=medium.suffixes, noun=medium.noun, limit=request.limit)
@@ -103,6 +104,8 @@ def transcribe(request: Request, medium: Medium, load: Callable[[], FileRecogniz
     if request.dry_run:
         sys.stdout.write(plan(inputs, out_dir, format_names, skip_existing=request.skip_existing))
         return command.EXIT_DONE
+    if out_dir is not None:
+        out_dir.mkdir(parents=True, exist_ok=True)  # before the model is loaded: a bad name shows at once
     recognizer = load()
     write = partial(formats.write, cue_pause_seconds=medium.cue_pause_seconds)
     options = {"skip_existing": request.skip_existing, "fail_fast": request.fail_fast}

@@ -74,8 +74,7 @@ class CtcRecognition(CtcModule):
 
     def test_step(self, batch: CtcBatch, batch_idx: int) -> None:
         """Count errors and keep each clip's answer."""
-        super().test_step(batch, batch_idx)
-        encoded = self(batch.inputs, batch.num_frames)
+        encoded = self._count(batch)
         hypotheses = ctc.greedy(encoded.log_probs, encoded.num_steps)
         for name, labels, size, hypothesis in zip(
             batch.ids, batch.labels.tolist(), batch.num_labels.tolist(), hypotheses, strict=True

@@ -252,7 +252,7 @@ class Retriever:
         if k < 1:
             raise UserError(f"k must be at least 1, got {k}")
         rows, scores = self.score(index, query, candidates=max(k, candidates))
-        ids = [index.ids[row] for row in rows]
+        ids = [index.id_of(int(row)) for row in rows]
         order = sorted(range(len(rows)), key=lambda place: (-scores[place], ids[place]))[:k]
         # A text's learned tokens come first; only what stands for a part of the query is explained.
         last = int(query.num_tokens[0])

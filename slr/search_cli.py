@@ -99,7 +99,7 @@ def verify(index: IndexFolder, as_json: AsJson = False) -> int:
 def search(
     index: IndexFolder,
     text: Annotated[str | None, typer.Option("--text", "-t", help="What to look for, in words.")] = None,
-    video: Annotated[Path | None, typer.Option("--video", help="What to look for, as a pose file.")] = None,
+    video: Annotated[str | None, typer.Option("--video", help="What to look for, as a pose file.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Hits wanted.")] = 10,
     model: ModelOption = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page that plays the hits.")] = None,
@@ -109,14 +109,15 @@ def search(
 ) -> int:
     """Find sign clips by text or by example, and say which signs matched, and when.
 
-    Example: slr search runs/demo/search/index --text house -k 5 --html hits.html
+    Example: slr search runs/demo/index --text house -k 5 --html hits.html
     """
     if (text is None) == (video is None):
         raise UserError("give either --text WORDS or --video FILE.pose")
     from slr import search_page
 
     retriever, opened = _open(index, model, device)
-    answer = retriever.search(opened, text, k=k) if text is not None else retriever.search_clip(opened, str(video), k=k)
+    by_text = text is not None
+    answer = retriever.search(opened, text or "", k=k) if by_text else retriever.search_clip(opened, video or "", k=k)
     for warning in answer.warnings:
         if not quiet:
             command.say(f"warning: {warning}")

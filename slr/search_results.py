@@ -95,7 +95,7 @@ def explain(index: Index, row: int, score: float, query: FloatArray, parts: Sequ
             best = int(cosines[:, place].argmax())
             matches.append(Match(part, *times[best], float(cosines[best, place])))
     return Hit(
-        id=index.ids[row],
+        id=index.id_of(row),
         score=score,
         path=os.path.normpath(index.folder / str(payload["path"])),
         start_seconds=min((match.start_seconds for match in matches), default=times[0][0]),

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asr.features import FeatureSettings
+from asr.features import SAMPLE_RATE_HZ, FeatureSettings
 from asr.models.bilstm import BiLstm
 from asr.models.speech_encoders import build_encoder
 from signwave.batch import Encoded
@@ -56,6 +56,13 @@ class SpeechCtc(nn.Module):
         """
         super().__init__()
         self.encoder = build_encoder(encoder_config)
+        samples_per_step = round(self.encoder.stride_seconds * SAMPLE_RATE_HZ)
+        if samples_per_step % num_upsampled_steps:
+            # Windows of long audio start at whole steps: a step that is no whole number of samples shifts the times.
+            raise ConfigError(
+                f"model.num_upsampled_steps={num_upsampled_steps}: a step of this encoder is {samples_per_step} "
+                "samples; take a divisor of that, such as 1, 2 or 4"
+            )
         self.stride = max(1, self.encoder.stride // num_upsampled_steps)
         self.stride_seconds = self.encoder.stride_seconds / num_upsampled_steps
         self.num_upsampled_steps = num_upsampled_steps

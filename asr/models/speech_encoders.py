@@ -68,7 +68,7 @@ class WhisperStates(nn.Module):
         hidden = F.dropout(hidden, encoder.dropout, self.training)
         valid = step_mask(num_steps, size)
         bias = torch.zeros(valid.shape, dtype=hidden.dtype, device=hidden.device).masked_fill(
-            ~valid, torch.finfo(torch.float32).min
+            ~valid, torch.finfo(hidden.dtype).min
         )
         mask = None if bool(valid.all()) else bias[:, None, None, :].expand(-1, 1, size, -1)
         states = [hidden]

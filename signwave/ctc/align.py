@@ -69,7 +69,8 @@ def align(
         num_steps: (B,) int64, steps per item.
         labels: (B, N) int64, token ids in [1, V) or STAR; anything past num_labels.
         num_labels: (B,) int64, labels per item.
-        backend: "auto" takes torchaudio on a CPU where no wildcard is used and the values allow it, torch otherwise.
+        backend: "auto" takes torchaudio on a CPU where no wildcard is used, torch otherwise. Items with impossible
+            tokens (-inf) always go through torch.
         on_infeasible: an item without a path is an error, or gives None and a log line that says why.
         ids: names of the items for messages.
         star_penalty: nats per step of a wildcard, so that a real label that fits wins the step.
@@ -197,6 +198,11 @@ def _native_paths(log_probs: Tensor, num_steps: Tensor, labels: Tensor, num_labe
     paths = []
     for item, (length, count) in enumerate(zip(num_steps.tolist(), num_labels.tolist())):
         values = log_probs[item : item + 1, :length].contiguous()
+        if count and not bool(values.isfinite().all()):
+            # Where no path reaches a state, forced_align follows pointers that it never wrote.
+            rows = slice(item, item + 1)
+            paths += viterbi(values, num_steps[rows], labels[rows, :count], num_labels[rows])
+            continue
         if count:
             path, scores = forced_align(values, labels[item : item + 1, :count].to(values.device))
         else:  # forced_align refuses an item without labels: the path is all blanks

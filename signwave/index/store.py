@@ -89,7 +89,7 @@ class Index:
 
     @property
     def ids(self) -> list[str]:
-        """Ids in the order of rows."""
+        """Ids in the order of rows, a copy; `id_of` gives a single one."""
         return list(self._loaded.ids)
 
     def payload(self, row: int) -> Payload:
@@ -99,6 +99,10 @@ class Index:
     def vector(self, row: int) -> NDArray[np.float32]:
         """Vector of a row: (D,) float32, unit length."""
         return np.array(self._loaded.vectors[self._row(row)], dtype=np.float32)
+
+    def id_of(self, row: int) -> str:
+        """Id of a row."""
+        return self._loaded.ids[self._row(row)]
 
     def row_of(self, identity: str) -> int | None:
         """Row of an id, None if it isn't there."""

@@ -236,7 +236,8 @@ def _counted(path: str | Path, reader: SoundReader, span: _Span, limits: Limits,
     except (soundfile.SoundFileError, OSError, ValueError, RuntimeError) as error:
         cause = f" ({type(error).__name__}: {str(error).splitlines()[0][:120]})" if str(error) else ""
     missing = stop - span.first - num
-    if not cause and missing <= max(_SHORT_SECONDS * reader.rate_hz, _SHORT_SHARE * stop):
+    # A share of the span, not of the file: at the end of an hour that share would swallow a sentence.
+    if not cause and missing <= max(_SHORT_SECONDS * reader.rate_hz, _SHORT_SHARE * (stop - span.first)):
         return
     short = MediaError(
         path,

@@ -47,7 +47,8 @@ def open_container(name: str, file: str | io.BytesIO) -> InputContainer:
     try:
         container: InputContainer = av.open(file, "r", options=options)
     except DECODE_ERRORS as error:
-        text = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__  # without FFmpeg's error number
+        text = text.splitlines()[0][:120]
         raise MediaError(name, f"is no readable media file ({text}); fetch it again or leave it out") from error
     if set(container.format.name.split(",")) & set(_REFUSED_FORMATS):
         kind = container.format.name

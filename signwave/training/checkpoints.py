@@ -143,10 +143,20 @@ def latest_valid(folder: str | Path, *, prefix: str = "step") -> Path | None:
     return None
 
 
-def prune(folder: str | Path, *, prefix: str, keep: int) -> None:
-    """Delete all but the newest `keep` valid checkpoints, and what is invalid and older than those."""
+def prune(folder: str | Path, *, prefix: str, keep: int, newest: Path | None = None) -> None:
+    """Delete all but the newest `keep` valid checkpoints, and what is invalid and older than those.
+
+    Args:
+        folder: `checkpoints/` of a run.
+        prefix: which of them.
+        keep: how many stay.
+        newest: the one just written; the run didn't go on from what has a higher number, so that counts as oldest.
+    """
     num_valid = 0
-    for path in list_steps(folder, prefix=prefix):
+    paths = list_steps(folder, prefix=prefix)
+    if newest is not None:
+        paths.sort(key=lambda path: path.name > newest.name)  # stable: the others keep their order
+    for path in paths:
         if num_valid >= keep:
             sidecar(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
@@ -237,9 +247,10 @@ class KeepCheckpoints(Checkpoint):
 
     def _save_as(self, trainer: pl.Trainer, prefix: str, *, keep: int, whole_state: bool) -> None:
         num_batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        trainer.save_checkpoint(self.folder / f"{prefix}-{num_batches:09d}.ckpt", weights_only=not whole_state)
+        path = self.folder / f"{prefix}-{num_batches:09d}.ckpt"
+        trainer.save_checkpoint(path, weights_only=not whole_state)
         if trainer.is_global_zero:
-            prune(self.folder, prefix=prefix, keep=keep)
+            prune(self.folder, prefix=prefix, keep=keep, newest=path)
 
     def _improved(self, trainer: pl.Trainer) -> bool:
         value = trainer.callback_metrics.get(self.monitor or "")

@@ -176,8 +176,9 @@ class CtcModule(pl.LightningModule):
     def _loss(self, batch: CtcBatch, encoded: Encoded) -> CtcLoss:
         return ctc_loss(encoded.log_probs, encoded.num_steps, batch.labels, batch.num_labels, ids=batch.ids)
 
-    def _count(self, batch: CtcBatch) -> None:
-        encoded = self(batch.inputs, batch.num_frames)
+    def _count(self, batch: CtcBatch) -> Encoded:
+        """Add a batch to the counts; returns the model's output for what a task does beside."""
+        encoded: Encoded = self(batch.inputs, batch.num_frames)
         result = self._loss(batch, encoded)
         self._counts.loss += float(result.per_item.double().sum())
         self._counts.num_items += len(batch) - int(result.num_skipped)
@@ -188,6 +189,7 @@ class CtcModule(pl.LightningModule):
             self._counts.add(
                 self.vocabulary.decode(hypothesis.tokens), self.vocabulary.decode(labels[:num_labels]), self.vocabulary
             )
+        return encoded
 
     def _log_rates(self, split: str) -> None:
         totals = self._counts.tensor().to(self.device)

@@ -8,6 +8,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -21,6 +22,8 @@ from signwave.sampling import BudgetBatchSampler, Draw
 from signwave.training.items import Collated, GuardedDataset, ItemLog
 
 log = logging.getLogger(__name__)
+
+_WORKER_GRACE_SECONDS = 10
 
 
 class Dataset(Protocol):
@@ -188,7 +191,14 @@ def _start_worker(worker_id: int) -> None:
     torch.set_num_threads(1)
     if get_worker_info() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        signal.signal(signal.SIGTERM, _outlive_first)
+
+
+def _outlive_first(number: int, frame: FrameType | None) -> None:
+    """Let the parent finish its step, but not for ever: a parent that exits sends one SIGTERM and then waits."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_WORKER_GRACE_SECONDS)
 
 
 class DataModule(pl.LightningDataModule):
@@ -274,11 +284,11 @@ class DataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> EvaluationLoader:
         """Validation batches."""
-        return self._evaluation_loader("val")
+        return self._evaluation_loader("val", self._ranked_sampler("val"))
 
     def test_dataloader(self) -> EvaluationLoader:
-        """Test batches."""
-        return self._evaluation_loader("test")
+        """Test batches, all of them on every rank: a gallery or an interval needs all clips in one place."""
+        return self._evaluation_loader("test", self.sampler("test"))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training stream stands, in plain values."""
@@ -288,11 +298,11 @@ class DataModule(pl.LightningDataModule):
         """Keep the state for the stream that `train_dataloader` will make."""
         self._state = state_dict
 
-    def _evaluation_loader(self, name: str) -> EvaluationLoader:
+    def _evaluation_loader(self, name: str, sampler: BudgetBatchSampler) -> EvaluationLoader:
         split = self.splits[name]
         if split is None:
             raise UserError(f"this recipe has no '{name}' split")
-        items, batches = self.items[name], _FromStart(self._ranked_sampler(name))
+        items, batches = self.items[name], _FromStart(sampler)
         loader = make_loader(split, batches, num_workers=self.num_workers, seed=self.seed, items=items)
         return EvaluationLoader(loader, items)
 

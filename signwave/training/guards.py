@@ -84,6 +84,9 @@ class NonFiniteGuard(Callback):
 class Watchdog(Callback):
     """Ends the process when no batch has finished for too long: a stuck loader hangs for ever otherwise.
 
+    It watches while batches are due. What a module does before the first and after the last of them (a head start, a
+    language model) may take its time.
+
     Args:
         report: text file for the stacks of all threads.
         stall_seconds: how long without a batch is too long; 0 turns it off.
@@ -98,13 +101,21 @@ class Watchdog(Callback):
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+    def on_train_start(self, *_: Any) -> None:
         """Begin to watch."""
         if self.stall_seconds > 0 and self._thread is None:
             self._beat = time.monotonic()
             self._stop.clear()
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
+
+    on_test_epoch_start = on_train_start
+
+    def on_train_end(self, *_: Any) -> None:
+        """Stop watching."""
+        self.stop()
+
+    on_test_epoch_end = on_train_end
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Stop watching."""

@@ -96,7 +96,8 @@ class ItemLog:
             if item.index not in self.bad:
                 log.warning("%s item %d left out: %s", self.name, item.index, item.message)
                 self.bad[item.index] = item.message
-        if len(self.bad) > self.max_bad_share * self.num_items:
+        # With none left a stream that never ends would look for one for ever, whatever the share.
+        if len(self.bad) > self.max_bad_share * self.num_items or 0 < self.num_items <= len(self.bad):
             raise UserError(
                 f"{len(self.bad)} of {self.num_items} {self.name} items can't be read, more than the allowed share of "
                 f"{self.max_bad_share:g}; the last: {next(reversed(self.bad.values()))}; "

@@ -201,6 +201,11 @@ class Session:
             f"{_num_parameters(self.module):,} parameters, {self.trainer.world_size} × "
             f"{self.trainer.strategy.root_device.type}, in {self.folder.path}"
         )
+        if not (self.train.max_steps or self.train.max_epochs):
+            command.say(
+                "note: with train.max_minutes alone no schedule knows the run's end, so the learning rate stays at its "
+                "peak; train.max_steps or train.max_epochs lets it fall"
+            )
 
     def _fit(self) -> None:
         if self.train.compile:

@@ -118,12 +118,11 @@ class PoseTower(nn.Module):
 
     def _choose(self, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """At most max_tokens per clip, spread evenly, as CiCo chooses its windows."""
-        if int(lengths.max()) <= self.max_tokens:
-            return hidden[:, : int(lengths.max())], lengths
-        index = torch.zeros(len(lengths), self.max_tokens, dtype=torch.int64, device=hidden.device)
-        for row, length in enumerate(lengths.tolist()):
-            chosen = _evenly(length, self.max_tokens)
-            index[row, : len(chosen)] = torch.tensor(chosen, device=hidden.device)
+        if hidden.shape[1] <= self.max_tokens:
+            return hidden, lengths
+        places = torch.arange(self.max_tokens, device=hidden.device).expand(len(lengths), -1)
+        spread = places * (lengths[:, None] - 1) // (self.max_tokens - 1)  # as `_evenly`, for all clips at once
+        index = torch.where(lengths[:, None] > self.max_tokens, spread, places)
         picked = hidden.gather(1, index[..., None].expand(-1, -1, hidden.shape[2]))
         return picked, lengths.clamp(max=self.max_tokens)
 

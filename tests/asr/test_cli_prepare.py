@@ -211,6 +211,7 @@ def test_character_table() -> None:
     table(audio_clip(Path("x"), text="Ab a"))
     assert table.to_dict() == {"a": 2, "b": 1, " ": 1}
     assert table.summary() == "3 characters: a b ␣"
+    assert "no transcripts" in CharacterTable().summary()
 
 
 def test_the_check_of_the_options(tmp_path: Path) -> None:

@@ -257,6 +257,9 @@ def test_score_reads_lines_documents_and_manifests(asr: Run, tmp_path: Path, cap
     (tmp_path / "other.json").write_text(json.dumps({"records": [{"file": "z.mp3", "text": "one too"}]}))
     assert asr("score", tmp_path / "other.json", tmp_path / "m.jsonl") == 1
     assert "names none of the 1 recordings" in capsys.readouterr().err
+    (tmp_path / "mute.jsonl").write_text(json.dumps(clip | {"text": ""}) + "\n")
+    assert asr("score", tmp_path / "all.json", tmp_path / "mute.jsonl") == 1
+    assert "none of its 1 recordings has a text" in capsys.readouterr().err
     (tmp_path / "bad.json").write_text("{")
     assert asr("score", tmp_path / "bad.json", tmp_path / "m.jsonl") == 1
     assert asr("score", tmp_path / "absent.txt", tmp_path / "m.jsonl") == 1

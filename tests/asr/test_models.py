@@ -215,3 +215,15 @@ def test_bilstm_is_torchs_with_packed_sequences() -> None:
     found = ours(hidden, num_steps)
     for row, size in enumerate(num_steps.tolist()):
         torch.testing.assert_close(found[row, :size], wanted[row, :size], atol=1e-6, rtol=1e-5)
+
+
+def test_a_step_is_a_whole_number_of_samples() -> None:
+    with pytest.raises(ConfigError, match="num_upsampled_steps=3: a step of this encoder is 320 samples; take a"):
+        SpeechCtc(vocab_size=4, encoder_config=FAMILIES["whisper"], num_upsampled_steps=3)
+
+
+def test_padding_is_masked_in_half_precision_too() -> None:
+    model = SpeechCtc(vocab_size=4, encoder_config=FAMILIES["whisper"]).eval().to(torch.bfloat16)
+    with torch.no_grad():
+        encoded = model(torch.zeros(2, 40, 80, dtype=torch.bfloat16), torch.tensor([40, 20]))
+    assert encoded.log_probs.isfinite().all()

@@ -17,7 +17,7 @@ from asr.language_model import Decoder, LanguageModelConfig, Scored, choose_deco
 from asr.models.speech_ctc import TINY, SpeechCtc, SpeechCtcConfig
 from asr.recognition import OptimiserConfig, SpeechRecognition, load_recogniser
 from signwave import bundle, manifest
-from signwave.errors import ArtefactError, ConfigError, LabelError
+from signwave.errors import ArtefactError, ConfigError, LabelError, MediaError, UserError
 from signwave.manifest import Clip
 from signwave.recipe import Recipe, TrainConfig, run
 from signwave.sampling import Draw
@@ -72,6 +72,29 @@ def test_joined_clips_have_both_texts() -> None:
     assert text.startswith(data.texts[0] + " ")
     assert text.removeprefix(data.texts[0] + " ") in data.texts
     assert len(item.features) == 2 * len(data.plain_item(0).features)
+
+
+def test_a_partner_that_cannot_be_read_costs_the_clip_nothing() -> None:
+    def read(clip: Clip) -> np.ndarray:
+        if clip.id != "train-0":
+            raise MediaError(clip.path, "is cut off")
+        return tone_audio(clip)
+
+    data = tones(read=read, augment=AugmentConfig(**{**vars(OFF), "join_probability": 1.0}))
+    for seed in range(5):
+        assert VOCABULARY.decode(data[Draw(0, seed)].labels.tolist()).startswith(data.texts[0])
+
+
+def test_a_slower_clip_stays_within_the_limit() -> None:
+    slow = AugmentConfig(**{**vars(OFF), "speed_range": 0.4})
+    audio = np.zeros(1000, dtype=np.float32)
+    sizes = [len(vary_audio(audio, slow, np.random.default_rng(seed), max_samples=1100)) for seed in range(40)]
+    assert max(sizes) == 1100
+    assert min(sizes) < 900
+    unlimited = [len(vary_audio(audio, slow, np.random.default_rng(seed))) for seed in range(40)]
+    assert [size for size in unlimited if size <= 1100] == [
+        size for size, free in zip(sizes, unlimited, strict=True) if free <= 1100
+    ]
 
 
 def test_batches_are_padded_and_checked() -> None:
@@ -220,6 +243,22 @@ def test_a_head_start_trains_the_head_alone() -> None:
     assert changed == {"output.weight", "output.bias"}
 
 
+def test_the_head_start_passes_over_what_cannot_be_read() -> None:
+    def read(clip: Clip) -> np.ndarray:
+        if clip.id == "train-2":
+            raise MediaError(clip.path, "is cut off")
+        return tone_audio(clip)
+
+    model = SpeechCtc(vocab_size=VOCABULARY.size, encoder_config=TINY, dropout=0.0)
+    assert train_head(model, tones(read=read), num_epochs=1, learning_rate=1e-2) > 0
+
+    def broken(clip: Clip) -> np.ndarray:
+        raise MediaError(clip.path, "is cut off")
+
+    with pytest.raises(UserError, match="none of 12 training clips can be read"):
+        train_head(model, tones(read=broken), num_epochs=1, learning_rate=1e-2)
+
+
 class Tiny(Recipe):
     def build(self) -> Any:
         model = SpeechCtcConfig(architecture=TINY, num_lstm_layers=1, lstm_width=24, dropout=0.0)
@@ -301,3 +340,15 @@ def test_bundle_config_is_plain(finished: tuple[Path, dict[str, Any]]) -> None:
 def test_impossible_optimisers_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="optimiser"):
         OptimiserConfig(**changes)
+
+
+def test_a_clip_beyond_the_encoders_positions_is_refused_before_training(tmp_path: Path) -> None:
+    class Short(Tiny):
+        def build(self) -> Any:
+            data, module = super().build()
+            module.encoder.encoder.max_seconds = 1.0  # a tone clip has 1.4 s
+            return data, module
+
+    train = TrainConfig(max_steps=1, accelerator="cpu", progress_bar=False, budget=3000)
+    with pytest.raises(ConfigError, match=r"train clip 'train-0' is 1\.4 s long, the encoder takes 1 s; leave it out"):
+        run(Short(name="short", runs_dir=str(tmp_path), train=train))

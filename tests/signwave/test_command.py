@@ -31,6 +31,34 @@ def test_exit_codes(
         assert capsys.readouterr().err == "error: bad input\n"
 
 
+def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["work"])
+    assert command.run(app_raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "interrupted; run the same command again to go on\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "out/a.txt"), "out/a.txt: Permission denied; name a file or folder"),
+        (IsADirectoryError(21, "Is a directory", ".tmp-x", None, "page"), "page: Is a directory; name a file"),
+        (OSError(28, "No space left on device"), "No space left on device; make room and run the same"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    error: OSError, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["work"])
+    assert command.run(app_raising(error)) == 1
+    assert capsys.readouterr().err.startswith(f"error: {line}")
+
+
+def test_an_os_error_about_nothing_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["work"])
+    with pytest.raises(OSError, match="odd"):
+        command.run(app_raising(OSError("odd")))
+
+
 def test_wrong_usage_is_2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["work", "--number", "many"])
     assert command.run(app_raising(None)) == 2

@@ -34,6 +34,7 @@ def same(index, twin):
     for row, (identity, number) in enumerate(twin.items()):
         vector, payload, tokens = row_for(number)
         assert index.row_of(identity) == row
+        assert index.id_of(row) == identity
         assert np.array_equal(index.vector(row), vector)
         assert index.payload(row) == payload
         assert np.array_equal(index.tokens(row), tokens)

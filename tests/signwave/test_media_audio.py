@@ -265,3 +265,15 @@ def test_header_only_formats_do_not_crash_the_wav_parser(tmp_path: Path) -> None
         path.write_bytes(body + bytes(2))
         with pytest.raises(MediaError, match=r"a\.wav"):
             read_audio(path)
+
+
+def test_a_short_span_in_the_missing_end_of_a_long_file_is_an_error(tmp_path):
+    """One per cent of ten minutes is six seconds: a share of the whole file would let the whole span vanish."""
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.zeros(8000 * 600, dtype=np.int16), 8000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - 2 * 8000 * 4])
+    assert len(read_audio(path, rate_hz=8000)) == 596 * 8000
+    with pytest.raises(MediaError, match="samples can be decoded") as caught:
+        read_audio(path, start_seconds=595, end_seconds=600, rate_hz=8000)
+    assert caught.value.kind == "truncated"

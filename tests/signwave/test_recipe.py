@@ -66,6 +66,20 @@ def test_a_bad_setting_is_one_line_and_exit_1(setting, match, capsys):
     assert match in error
 
 
+def test_options_are_not_abbreviated(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        execute(tiny.Tiny, ["--over"])
+    assert "--over" in capsys.readouterr().err
+
+
+def test_a_runs_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert execute(tiny.Tiny, [f"runs_dir={tmp_path / 'file'}"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'file'}")
+    assert error.count("\n") == 1
+
+
 def test_a_run_without_an_end_is_refused(tmp_path):
     endless = tiny.Tiny(runs_dir=str(tmp_path), train=TrainConfig(budget=30))
     with pytest.raises(ConfigError, match=r"no end is given; set train\.max_steps"):

@@ -118,6 +118,16 @@ def test_prune_counts_valid_ones_only(tmp_path):
     assert checkpoints.latest_valid(tmp_path) == tmp_path / "step-10.ckpt"
 
 
+def test_prune_keeps_what_was_just_written_beside_a_damaged_later_one(tmp_path):
+    """A run that went on from an older checkpoint writes lower numbers than the damaged one it passed over."""
+    checkpoints.save(tmp_path / "best-000000100.ckpt", {})
+    (tmp_path / "best-000000100.ckpt").write_bytes(b"")
+    newest = tmp_path / "best-000000095.ckpt"
+    checkpoints.save(newest, {})
+    checkpoints.prune(tmp_path, prefix="best", keep=1, newest=newest)
+    assert checkpoints.latest_valid(tmp_path, prefix="best") == newest
+
+
 def test_an_empty_folder_has_none(tmp_path):
     assert checkpoints.latest_valid(tmp_path) is None
     assert checkpoints.latest_valid(tmp_path / "missing") is None

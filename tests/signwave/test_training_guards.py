@@ -5,12 +5,15 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from signwave.errors import UserError
 from signwave.recipe import run
+from signwave.training.guards import Watchdog
+from signwave.training.items import BadItem, ItemLog
 
 SCRIPT = Path(__file__).with_name("tiny_recipe.py")
 _SPEC = importlib.util.spec_from_file_location("tiny_recipe", SCRIPT)
@@ -84,3 +87,48 @@ def test_a_stuck_loader_ends_the_process_with_stacks(tmp_path):
     assert "no batch finished for 3 s" in ended.stderr
     assert "loaders were reading train item 7" in ended.stderr
     assert "Thread" in (tmp_path / "run" / "stall.txt").read_text()
+
+
+def test_a_split_without_one_good_item_ends_the_run_whatever_the_share():
+    items = ItemLog("train", num_items=2, max_bad_share=1.0, num_workers=0)
+    items.report((BadItem(0, "a.mp4: broken"),))
+    with pytest.raises(UserError, match="2 of 2 train items can't be read"):
+        items.report((BadItem(1, "b.mp4: broken"),))
+
+
+def test_the_watchdog_lets_a_module_work_outside_of_batches(tmp_path):
+    watchdog = Watchdog(tmp_path / "stall.txt", stall_seconds=0.05)
+    ended = []
+    watchdog._end = ended.append
+    watchdog.setup(None, None, "fit")  # a head start follows
+    time.sleep(0.2)
+    watchdog.on_train_start(None, None)
+    watchdog.on_train_end(None, None)
+    watchdog.on_test_epoch_start(None, None)
+    watchdog.on_test_epoch_end(None, None)  # a language model's figures follow
+    time.sleep(0.2)
+    assert not ended
+    watchdog.on_test_epoch_start(None, None)
+    time.sleep(0.5)
+    watchdog.stop()
+    assert ended
+
+
+HELD_LOADER = """
+import tiny_recipe
+from signwave.sampling import BudgetBatchSampler
+from signwave.training.data import make_loader
+from signwave.training.items import ItemLog
+
+data = tiny_recipe.TinyData(200)
+items = ItemLog("train", num_items=200, max_bad_share=0.1, num_workers=1)
+sampler = BudgetBatchSampler(data.lengths, max_padded_length=10)
+held = iter(make_loader(data, sampler, num_workers=1, seed=0, items=items))
+next(held)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_still_holds_a_loader_can_exit():
+    command = [sys.executable, "-c", HELD_LOADER]
+    assert subprocess.run(command, cwd=SCRIPT.parent, timeout=90, check=False).returncode == 0

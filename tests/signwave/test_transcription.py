@@ -114,6 +114,15 @@ def test_dry_runs_load_no_model_and_write_nothing(words: Path, capsys: pytest.Ca
     assert not out.exists()
 
 
+def test_an_output_folder_that_cannot_be_made_is_found_before_the_model_is_loaded(words: Path) -> None:
+    def load() -> Reader:
+        raise AssertionError("loaded")
+
+    file = str(words / "a.words")
+    with pytest.raises(FileExistsError):
+        transcription.transcribe(Request(arguments=[file], out_dir=Path(file)), TEXTS, load)
+
+
 def test_requests_that_contradict_themselves(words: Path) -> None:
     with pytest.raises(typer.BadParameter, match="needs --out DIR: it looks there"):
         transcribe(words, skip_existing=True)

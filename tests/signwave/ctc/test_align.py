@@ -161,3 +161,18 @@ def test_alignment_on_the_gpu(draw: Callable[..., Tensor]) -> None:
         assert ours is not None
         assert theirs is not None
         assert ours.steps == theirs.steps
+
+
+def test_impossible_tokens_give_the_same_path_on_both_back_ends() -> None:
+    """torchaudio's kernel follows pointers it never wrote where a state can't be reached."""
+    random = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        num_steps, num_labels = (int(torch.randint(1, high, (1,), generator=random)) for high in (7, 4))
+        log_probs = torch.randn(1, num_steps, 4, generator=random).log_softmax(-1)
+        log_probs[torch.rand(1, num_steps, 4, generator=random) < 0.35] = -math.inf
+        labels = tuple(torch.randint(1, 4, (num_labels,), generator=random).tolist())
+        reference = one(log_probs, labels, backend="torch", on_infeasible="none")
+        for backend in ("auto", "torchaudio"):
+            found = one(log_probs, labels, backend=backend, on_infeasible="none")
+            assert (found is None) == (reference is None)
+            assert found is None or reference is None or found.steps == reference.steps
