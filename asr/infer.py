@@ -132,13 +132,13 @@ class Recognizer:
         Raises:
             ArtefactError: no such bundle, a damaged one, or `lm=True` and it has none.
         """
+        from asr.acoustic_model import AcousticModel
         from asr.decoding import make_decoder
-        from asr.recognition import Recogniser
         from signwave import bundle
         from signwave.command import pick_device
 
         stored = bundle.load(path)
-        model = Recogniser(stored, device=pick_device(device))
+        model = AcousticModel(stored, device=pick_device(device))
         name = ModelName(str(stored.info.get("name") or _run_name(Path(path))), stored.digest)
         decode = make_decoder(model, lm=lm, beam=beam)
         return cls(model, decode=decode, name=name, batch_size=batch_size)

@@ -38,6 +38,8 @@ class Bundle:
     info: dict[str, Any]
     vocabulary: Vocabulary | None
     normaliser: Normaliser | None
+    files: tuple[str, ...]
+    """Names of the files in the folder that were verified; others don't belong to it."""
     digest: str
     """SHA-256 over kind, config, info and the checksums of all files: equal digests are equal models."""
 
@@ -178,6 +180,7 @@ def load(path: str | Path, *, verify: bool = True) -> Bundle:
         info=info,
         vocabulary=Vocabulary.from_dict(read_json(folder / _VOCABULARY)) if _VOCABULARY in sums else None,
         normaliser=Normaliser.from_dict(read_json(folder / _NORMALISER)) if _NORMALISER in sums else None,
+        files=tuple(sums),
         digest=digest,
     )
 

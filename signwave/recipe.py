@@ -181,7 +181,10 @@ def run(recipe: Recipe, *, resume: bool = False, overwrite: bool = False) -> dic
 def _open_folder(recipe: Recipe, *, resume: bool, overwrite: bool) -> RunDir:
     from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-    folder = RunDir(Path(recipe.runs_dir) / (recipe.name or _stem(type(recipe))))
+    name = recipe.name or _stem(type(recipe))
+    if name in (".", "..") or Path(name).name != name:  # --overwrite deletes the folder: it must lie in runs_dir
+        raise UserError(f"name={name}: must be the plain name of a folder; runs_dir=… says where it lies")
+    folder = RunDir(Path(recipe.runs_dir) / name)
     if rank_zero_only.rank != 0:
         return folder
     taken = folder.config_yaml.exists()

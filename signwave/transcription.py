@@ -3,6 +3,7 @@
 Each result is written as soon as it is there, whole or not at all, so an interrupted run goes on where it stopped.
 """
 
+import contextlib
 import sys
 import tempfile
 from collections import Counter
@@ -17,7 +18,7 @@ import typer
 from signwave import command, formats
 from signwave.command import Status
 from signwave.errors import UserError
-from signwave.inputs import Input, InputFile, check_outputs, find_inputs, is_done, open_input, output_path, sweep
+from signwave.inputs import STDIN, Input, InputFile, check_outputs, find_inputs, is_done, open_input, output_path, sweep
 from signwave.options import to_json
 from signwave.rundir import atomic_write
 from signwave.transcript import SCHEMA_VERSION, ModelName, Transcript
@@ -156,7 +157,9 @@ def run(
             yield Transcript(file=item.name, status="skipped", model=recognizer.name)
         else:
             todo.append(item)
-    with tempfile.TemporaryDirectory(prefix="signwave-") as folder:
+    with contextlib.ExitStack() as stack:
+        reads_stdin = any(item.name == STDIN for item in todo)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="signwave-")) if reads_stdin else ""
         files = (open_input(item, Path(folder)) for item in todo)
         results = recognizer.transcribe_files(files, fail_fast=fail_fast)
         for item, transcript in zip(todo, results, strict=True):

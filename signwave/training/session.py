@@ -147,7 +147,8 @@ class Session:
                 default_root_dir=self.folder.path,
             )
         except pl.utilities.exceptions.MisconfigurationException as error:
-            raise ConfigError(f"train: {' '.join(str(error).split())}") from error
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"train: {reason}; train.accelerator=auto takes what this machine has") from error
 
     def _make_loggers(self) -> list[Any]:
         data = self.data

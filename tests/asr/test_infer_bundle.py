@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from asr import cli
+from asr.acoustic_model import LM_FILE, AcousticModel
 from asr.decoding import make_decoder, make_fusion
 from asr.infer import Recognizer
 from asr.models.speech_ctc import SpeechCtc
-from asr.recognition import LM_FILE, Recogniser
 from asr.sources import Source
 from signwave import bundle
 from signwave.ctc import NgramLm, TokenFusion, WordFusion
@@ -88,7 +88,7 @@ def test_the_language_model_is_used_when_there_is_one_and_can_be_left_out(run_di
 
 
 def test_decoders_that_can_not_be_had(run_dir: Path) -> None:
-    loaded = Recogniser(bundle.load(run_dir))
+    loaded = AcousticModel(bundle.load(run_dir))
     with pytest.raises(UserError, match="--beam 0: must be at least 1"):
         make_decoder(loaded, beam=0)
     loaded.lm_path = None

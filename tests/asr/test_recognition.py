@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from asr.acoustic_model import AcousticModel
 from asr.augment import AugmentConfig, mask_features, vary_audio
 from asr.data import SpeechDataConfig, SpeechDataset, ToneDataConfig, tone_audio
 from asr.features import FeatureSettings
 from asr.head_start import train_head
 from asr.language_model import Decoder, LanguageModelConfig, Scored, choose_decoder, train_lm
 from asr.models.speech_ctc import TINY, SpeechCtc, SpeechCtcConfig
-from asr.recognition import OptimiserConfig, SpeechRecognition, load_recogniser
+from asr.recognition import OptimiserConfig, SpeechRecognition
 from signwave import bundle, manifest
 from signwave.errors import ArtefactError, ConfigError, LabelError, MediaError, UserError
 from signwave.manifest import Clip
@@ -285,7 +286,7 @@ def test_a_run_reports_rates_with_intervals_and_language_model(finished: tuple[P
 
 
 def test_a_bundle_becomes_the_same_model_without_any_donor(finished: tuple[Path, dict[str, Any]]) -> None:
-    recogniser = load_recogniser(finished[0])
+    recogniser = AcousticModel.load(finished[0])
     assert recogniser.stride_seconds == 0.02
     assert recogniser.max_seconds == 30.0
     assert recogniser.language == "en"
@@ -305,28 +306,28 @@ def test_a_bundle_becomes_the_same_model_without_any_donor(finished: tuple[Path,
 
 
 def test_very_short_audio_gives_steps(finished: tuple[Path, dict[str, Any]]) -> None:
-    encoded = load_recogniser(finished[0]).log_probs([np.zeros(0, np.float32), np.zeros(10, np.float32)])
+    encoded = AcousticModel.load(finished[0]).log_probs([np.zeros(0, np.float32), np.zeros(10, np.float32)])
     assert encoded.num_steps.min() >= 1
     assert bool(encoded.log_probs.isfinite().all())
 
 
 def test_no_audio_is_a_programming_error(finished: tuple[Path, dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match="at least one clip"):
-        load_recogniser(finished[0]).log_probs([])
+        AcousticModel.load(finished[0]).log_probs([])
 
 
 def test_other_bundles_are_refused(tmp_path: Path) -> None:
     linear = torch.nn.Linear(2, 2)
     bundle.save(tmp_path / "sign", kind="slr.pose_conv", model=linear, config={}, vocabulary=VOCABULARY)
     with pytest.raises(ArtefactError, match=r"a model of kind 'slr\.pose_conv'; .* takes 'asr\.speech_ctc'"):
-        load_recogniser(tmp_path / "sign")
+        AcousticModel.load(tmp_path / "sign")
     config = {"features": MEL.to_dict(), "model": SpeechCtcConfig(architecture=TINY).arguments(vocab_size=6)}
     bundle.save(tmp_path / "odd", kind="asr.speech_ctc", model=linear, config=config, vocabulary=VOCABULARY)
     with pytest.raises(ArtefactError, match="weights and configuration don't fit"):
-        load_recogniser(tmp_path / "odd")
+        AcousticModel.load(tmp_path / "odd")
     bundle.save(tmp_path / "mute", kind="asr.speech_ctc", model=linear, config=config)
     with pytest.raises(ArtefactError, match=r"holds no vocabulary\.json"):
-        load_recogniser(tmp_path / "mute")
+        AcousticModel.load(tmp_path / "mute")
 
 
 def test_bundle_config_is_plain(finished: tuple[Path, dict[str, Any]]) -> None:

@@ -189,3 +189,12 @@ def test_a_run_folder_with_weights_but_no_export_has_no_bundle(tmp_path):
     run(made)
     with pytest.raises(UserError, match="holds no bundle"):
         bundle.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["../other", "a/b", "..", "."])
+def test_a_run_lies_in_its_folder(tmp_path, name, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "other").mkdir()
+    assert execute(tiny.Tiny, [f"runs_dir={tmp_path / 'runs'}", f"name={name}", "--overwrite"]) == 1
+    assert "must be the plain name of a folder" in capsys.readouterr().err
+    assert (tmp_path / "other").is_dir()
