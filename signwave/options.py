@@ -18,6 +18,10 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Take at most this many."
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first problem.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done; write nothing.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Isolate = Annotated[
+    bool,
+    typer.Option("--isolate", help="Check each clip in its own process: a crashing decoder costs one clip. Slower."),
+]
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Pass over inputs whose every requested format is in --out.")
 ]

@@ -23,6 +23,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +58,7 @@ class Problem(NamedTuple):
 
 
 Check = Callable[[Clip], Clip | Problem]
+_CHECK_SECONDS = 300.0
 
 
 @dataclass
@@ -137,6 +139,7 @@ def run_prepare(
     out_dir: str | Path,
     *,
     check: Check | None = None,
+    isolate: bool = False,
     on_clip: Callable[[Clip], None] | None = None,
     num_workers: int = 4,
     limit: int | None = None,
@@ -152,6 +155,8 @@ def run_prepare(
         out_dir: the folder for the manifests; it is created.
         check: opens the media of one clip and returns the completed clip, or the problem. Runs in threads. A
             `UserError` that it raises becomes a problem too.
+        isolate: give each check a process of its own, for media from strangers: a decoder that crashes or hangs (five
+            minutes) then costs one row. Slower by the start of a process a clip.
         on_clip: called in order with every clip that was kept, e.g. to count characters.
         num_workers: checks that run at the same time.
         limit: take at most this many rows of each split.
@@ -169,6 +174,8 @@ def run_prepare(
     report = PrepareReport(out_dir=str(out_dir), dry_run=dry_run)
     kept: dict[str, list[Clip]] = {}
     seen: dict[tuple[str, str], str] = {}
+    if isolate and check is not None:
+        check = partial(_check_in_child, check=check)
     results = _checked(_limited(rows, limit), check, num_workers)
     for row in _with_progress(results) if show_progress else results:
         outcome = row if isinstance(row, Problem) else _duplicate(row, seen)
@@ -236,6 +243,17 @@ def _check_one(row: Row | Problem, check: Check) -> Row | Problem:
     if isinstance(outcome, Problem):
         return outcome._replace(where=row.where)
     return Row(outcome, row.where)
+
+
+def _check_in_child(clip: Clip, *, check: Check) -> Clip | Problem:
+    from signwave.media.isolated import call_isolated
+
+    return call_isolated(_check_for_parent, clip.path, check, clip, timeout_seconds=_CHECK_SECONDS)
+
+
+def _check_for_parent(path: str, check: Check, clip: Clip) -> Clip | Problem:
+    del path  # for the messages of call_isolated
+    return check(clip)
 
 
 def _duplicate(row: Row, seen: dict[tuple[str, str], str]) -> Row | Problem:

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -56,6 +58,21 @@ def test_the_check_completes_or_refuses_and_never_stops_the_rest(tmp_path: Path)
     stored = [json.loads(line) for line in (tmp_path / "problems.jsonl").read_text().splitlines()]
     assert [p["where"] for p in stored] == ["list.tsv:3", "list.tsv:4"]
     assert "left out 2: truncated 1, empty 1" in report.summary()
+
+
+def die_on_b(given: Clip) -> Clip:
+    if given.id == "b":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return replace(given, text="checked")
+
+
+def test_a_decoder_that_crashes_costs_one_row(tmp_path: Path) -> None:
+    report = prepare(rows("a", "b", "c"), tmp_path, check=die_on_b, isolate=True)
+    assert [(p.where, p.reason.split(": ", 1)[1]) for p in report.problems] == [
+        ("list.tsv:3", "the decoder crashed on it (signal SIGSEGV); leave it out")
+    ]
+    assert [(c.id, c.text) for c in manifest.read(tmp_path / "train.jsonl.gz")] == [("a", "checked"), ("c", "checked")]
+    assert report.exit_code == 3
 
 
 def test_order_is_kept_whatever_the_checks_take(tmp_path: Path) -> None:
