@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from signwave.transcript import Segment, Transcript, Word
     from slr.batch import SignBatch
     from slr.infer import Recognizer
+    from slr.search import Retriever
+    from slr.search_results import Answer, Hit
 
-__all__ = ["Recognizer", "Segment", "SignBatch", "Transcript", "Word"]
+__all__ = ["Answer", "Hit", "Recognizer", "Retriever", "Segment", "SignBatch", "Transcript", "Word"]
 
 _HOMES = {
+    "Answer": "slr.search_results",
+    "Hit": "slr.search_results",
     "Recognizer": "slr.infer",
+    "Retriever": "slr.search",
     "Segment": "signwave.transcript",
     "SignBatch": "slr.batch",
     "Transcript": "signwave.transcript",
