@@ -152,11 +152,13 @@ def test_kinds_of_damage(name: str, kind: str, cases: dict[str, Case]) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_silent_damage_keeps_the_count_and_a_strict_read_finds_it(backend: str, cases: dict[str, Case]) -> None:
     case = cases["light_flips.mp4"]
+    found: int | str
     try:
         with open_video(case.path, backend=backend) as video:
-            assert len(video.frames()) == case.num_frames
-    except MediaError:
-        pass  # another encoder build may put the flips where they cost frames
+            found = len(video.frames())
+    except MediaError as error:  # another encoder build may put the flips where they cost frames: then it must say so
+        found = str(error)
+    assert found == case.num_frames or f"of {case.num_frames} frames" in str(found)
     with pytest.raises(MediaError, match="of 500 frames"):
         count_frames(case.path)
     with pytest.raises(MediaError, match="of 500 frames"), open_video(case.path, backend=backend, strict=True) as video:
