@@ -47,6 +47,8 @@ class Clip:
     """Language code → sentence, for retrieval."""
     split: str = ""
     sha256: str = ""
+    poses_path: str = ""
+    """Keypoints of the same file, a `.pose` with the same times; relative like `path`."""
 
     def __post_init__(self) -> None:
         problem = _problem(self)
@@ -95,7 +97,7 @@ class Clip:
 
 
 _FIELDS = {spec.name for spec in dataclasses.fields(Clip)}
-_TEXT_FIELDS = ("id", "path", "text", "language", "person", "group", "split", "sha256")
+_TEXT_FIELDS = ("id", "path", "text", "language", "person", "group", "split", "sha256", "poses_path")
 
 
 def _is_number(value: object) -> bool:
@@ -160,9 +162,9 @@ def _parse_line(line: str, *, where: str, folder: Path) -> Clip:
     except ValueError as error:
         raise ManifestError(f"{where}: not valid JSON ({error})") from error
     clip = Clip.from_dict(row, where=where)
-    if Path(clip.path).is_absolute():
-        return clip
-    return dataclasses.replace(clip, path=str(folder / clip.path))
+    return dataclasses.replace(
+        clip, path=str(folder / clip.path), poses_path=str(folder / clip.poses_path) if clip.poses_path else ""
+    )
 
 
 def dump_line(clip: Clip) -> str:

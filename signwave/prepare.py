@@ -274,7 +274,7 @@ def _write(report: PrepareReport, kept: dict[str, list[Clip]], out_dir: Path) ->
             continue
         out_dir.mkdir(parents=True, exist_ok=True)
         summary.path = str(out_dir / f"{split}.jsonl.gz")
-        absolute = (replace(clip, path=os.path.abspath(clip.path)) for clip in clips)
+        absolute = (_absolute(clip) for clip in clips)
         summary.content_hash = manifest.write(summary.path, absolute)
     if report.dry_run:
         return
@@ -283,6 +283,11 @@ def _write(report: PrepareReport, kept: dict[str, list[Clip]], out_dir: Path) ->
     lines = [json.dumps(problem._asdict(), ensure_ascii=False) + "\n" for problem in report.problems]
     rundir.atomic_write(out_dir / "problems.jsonl", "".join(lines))
     rundir.write_json(out_dir / "prepare.json", report.to_dict())
+
+
+def _absolute(clip: Clip) -> Clip:
+    poses_path = os.path.abspath(clip.poses_path) if clip.poses_path else ""
+    return replace(clip, path=os.path.abspath(clip.path), poses_path=poses_path)
 
 
 def _summarise(clips: list[Clip]) -> SplitSummary:

@@ -1,21 +1,24 @@
-"""From a manifest of pose clips to batches of keypoints: reading, labels, padding."""
+"""From a manifest of clips to batches of frames, keypoints or hands: reading, labels, tempo, padding."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from signwave.errors import LabelError, ManifestError
 from signwave.manifest import Clip
 from signwave.sampling import Draw
 from signwave.text import Vocabulary
+from slr.augmentation import NUM_CHANCES
 from slr.batch import UNKNOWN_FRAME, SignBatch
-from slr.poses import read_hands
-from slr.transforms import Augmentation, FloatArray, augment
+from slr.reading import Needs, Reading, read
 
 DEFAULT_RATE_HZ = 25.0
 
@@ -23,51 +26,90 @@ DEFAULT_RATE_HZ = 25.0
 class SignItem(NamedTuple):
     """One clip on its way into a batch.
 
-    hands: (T, 42, 3) float32, see slr.transforms.
-    labels: token ids.
+    inputs: (T, …), see slr.models.interface.Reads.
+    labels: token ids; glosses that the vocabulary lacks are missing here, not in `text`.
     frame_labels: (T,) int64, see SignBatch; None where no frame's label is known.
+    text: the glosses as they are scored.
+    points: (T, 63, 3) float32 keypoints beside frames.
+    take: (T',) int64 frames that a change of tempo leaves.
+    chances: (R,) float32 in [0, 1), for augmentation on the device.
     """
 
     id: str
-    hands: FloatArray
+    inputs: NDArray[Any]
     labels: list[int]
-    frame_labels: NDArray[np.int64] | None
+    frame_labels: NDArray[np.int64] | None = None
+    text: str = ""
+    points: NDArray[np.float32] | None = None
+    take: NDArray[np.int64] | None = None
+    chances: NDArray[np.float32] | None = None
+
+    @property
+    def num_frames(self) -> int:
+        """Frames after the change of tempo."""
+        return len(self.inputs if self.take is None else self.take)
 
 
 def collate(items: Sequence[SignItem]) -> SignBatch:
     """Pad items to a batch."""
-    num_frames = torch.tensor([len(item.hands) for item in items], dtype=torch.int64)
-    num_labels = torch.tensor([len(item.labels) for item in items], dtype=torch.int64)
-    size = int(num_frames.max())
-    inputs = torch.zeros(len(items), size, items[0].hands[0].size)
-    labels = torch.zeros(len(items), max(1, int(num_labels.max())), dtype=torch.int64)
-    frame_labels = torch.full((len(items), size), UNKNOWN_FRAME, dtype=torch.int64)
-    for row, item in enumerate(items):
-        inputs[row, : len(item.hands)] = torch.from_numpy(item.hands).flatten(1)
-        labels[row, : len(item.labels)] = torch.tensor(item.labels, dtype=torch.int64)
-        if item.frame_labels is not None:
-            frame_labels[row, : len(item.hands)] = torch.from_numpy(item.frame_labels)
+    num_frames = [item.num_frames for item in items]
+    labels = [torch.tensor(item.labels, dtype=torch.int64) for item in items]
+    if all(len(row) == 0 for row in labels):
+        labels[0] = torch.zeros(1, dtype=torch.int64)  # the kernel wants a column
+    unknown = [np.full(len(item.inputs), UNKNOWN_FRAME, dtype=np.int64) for item in items]
+    known = [rest if item.frame_labels is None else item.frame_labels for item, rest in zip(items, unknown)]
     return SignBatch(
-        inputs=inputs,
-        num_frames=num_frames,
-        labels=labels,
-        num_labels=num_labels,
+        inputs=_pad([item.inputs for item in items]),
+        num_frames=torch.tensor(num_frames, dtype=torch.int64),
+        labels=pad_sequence(labels, batch_first=True),
+        num_labels=torch.tensor([len(item.labels) for item in items], dtype=torch.int64),
         ids=tuple(item.id for item in items),
-        frame_labels=frame_labels,
+        frame_labels=_pad(known, fill=UNKNOWN_FRAME),
+        points=_pad_all([item.points for item in items]),
+        chances=_pad_all([item.chances for item in items]),
+        take=_pad_all([item.take for item in items]),
+        num_valid=sum(num_frames),
+        texts=tuple(item.text for item in items),
     )
 
 
-class PoseDataset:
-    """Recorded clips of poses with the glosses of their manifest.
+def _pad(arrays: Sequence[NDArray[Any]], *, fill: float = 0) -> Tensor:
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+    return pad_sequence(tensors, batch_first=True, padding_value=fill)
+
+
+def _pad_all(arrays: Sequence[NDArray[Any] | None]) -> Tensor | None:
+    """Padded arrays, or None unless every item has one."""
+    there = [array for array in arrays if array is not None]
+    return _pad(there) if len(there) == len(arrays) else None
+
+
+class Tempo(NamedTuple):
+    """How far the tempo of a training clip may change: it gets `slowest` to `fastest` times as many frames.
+
+    Reference: TwoStream-SLR resamples by 0.5 to 1.5, VAC by 0.8 to 1.2.
+    """
+
+    fewest: float = 0.8
+    most: float = 1.2
+    max_frames: int = 400
+    """Longer clips are sped up to this length; cutting them would leave labels without their signs."""
+
+
+class ClipDataset:
+    """Recorded clips with the glosses of their manifest.
 
     Args:
-        clips: rows of kind "pose" with `num_frames` and `rate_hz` (as `slr prepare poses` writes them).
+        clips: rows with `num_frames` and `rate_hz` (as `slr prepare` writes them).
         vocabulary: tokens of the glosses.
-        rate_hz: frames a second that clips are brought to.
-        augmentation: None leaves clips as recorded (validation).
+        needs: what the model reads.
+        tempo: None leaves clips at their own (validation).
+        augmented: draw chances for the augmentation on the device.
+        stride: input frames per step; a change of tempo leaves a clip enough steps for its labels.
+        known_only: False drops labels that the vocabulary lacks (dev and test); the text that is scored keeps them.
 
     Raises:
-        ManifestError: a clip is of another kind or its length isn't known.
+        ManifestError: a clip is of another kind, or its length isn't known.
         LabelError: a gloss is not in the vocabulary.
     """
 
@@ -76,43 +118,89 @@ class PoseDataset:
         clips: Iterable[Clip],
         *,
         vocabulary: Vocabulary,
-        rate_hz: float = DEFAULT_RATE_HZ,
-        augmentation: Augmentation | None = None,
+        needs: Needs,
+        tempo: Tempo | None = None,
+        augmented: bool = False,
+        stride: int = 4,
+        known_only: bool = True,
     ) -> None:
         self.clips = list(clips)
-        self.rate_hz = rate_hz
-        self.augmentation = augmentation
-        self.labels = [_labels(clip, vocabulary) for clip in self.clips]
-        self.lengths = [_num_frames(clip, rate_hz) for clip in self.clips]
+        self.needs = needs
+        self.tempo = tempo
+        self.augmented = augmented
+        self.stride = stride
+        self.labels = [_labels(clip, vocabulary, known_only=known_only) for clip in self.clips]
+        self.num_frames = [_num_frames(clip, needs) for clip in self.clips]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each clip at its slowest, what the budget counts."""
+        if self.tempo is None:
+            return self.num_frames
+        most, limit = max(1.0, self.tempo.most), self.tempo.max_frames
+        return [max(1, min(round(size * most), limit)) for size in self.num_frames]
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, draw: Draw) -> SignItem:
-        """One clip, augmented by nothing but the draw's seed."""
-        clip = self.clips[draw.index]
-        hands = read_hands(
-            clip.path, rate_hz=self.rate_hz, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds
+        """One clip; tempo and chances come from nothing but the draw's seed."""
+        clip, labels = self.clips[draw.index], self.labels[draw.index]
+        reading = self.read(clip)
+        rng = np.random.default_rng(draw.seed)
+        return SignItem(
+            id=clip.id,
+            inputs=reading.inputs,
+            labels=labels,
+            text=" ".join(clip.text.split()),
+            points=reading.points,
+            take=None if self.tempo is None else _take(len(reading.inputs), labels, rng, self.tempo, self.stride),
+            chances=rng.random(NUM_CHANCES, dtype=np.float32) if self.augmented else None,
         )
-        if self.augmentation is not None:
-            hands = augment(hands, np.random.default_rng(draw.seed), self.augmentation)
-        return SignItem(clip.id, hands, self.labels[draw.index], None)
+
+    def read(self, clip: Clip) -> Reading:
+        """The clip's frames or keypoints."""
+        return read(
+            clip.path,
+            self.needs,
+            start_seconds=clip.start_seconds,
+            end_seconds=clip.end_seconds,
+            poses_path=clip.poses_path,
+        )
 
     def collate(self, items: list[SignItem]) -> SignBatch:
         """Pad items to a batch."""
         return collate(items)
 
 
-def _labels(clip: Clip, vocabulary: Vocabulary) -> list[int]:
-    try:
-        return vocabulary.encode(clip.text)
-    except LabelError as error:
-        raise LabelError(f"clip '{clip.id}': {error}; build the vocabulary from all training texts") from error
+def _take(
+    num_frames: int, labels: Sequence[int], rng: np.random.Generator, tempo: Tempo, stride: int
+) -> NDArray[np.int64]:
+    """Frames of the clip at another tempo: evenly spread, rising, each at least once where there are more."""
+    wanted = min(round(num_frames * rng.uniform(tempo.fewest, tempo.most)), tempo.max_frames)
+    num_repeats = sum(a == b for a, b in itertools.pairwise(labels))
+    needed = stride * (len(labels) + num_repeats)
+    size = max(1, wanted, min(needed, num_frames))
+    return ((np.arange(size) + 0.5) * num_frames / size).astype(np.int64)
 
 
-def _num_frames(clip: Clip, rate_hz: float) -> int:
-    if clip.kind != "pose":
-        raise ManifestError(f"clip '{clip.id}' is of kind '{clip.kind}'; this data set reads poses, extract them first")
-    if clip.duration_seconds is None:
-        raise ManifestError(f"clip '{clip.id}' has no length; write the manifest with `slr prepare poses`")
+def _labels(clip: Clip, vocabulary: Vocabulary, *, known_only: bool) -> list[int]:
+    unknown = set(vocabulary.unknown(clip.text))
+    if unknown and known_only:
+        names = ", ".join(repr(token) for token in sorted(unknown)[:3])
+        raise LabelError(
+            f"clip '{clip.id}': {names} not among the {vocabulary.size - 1} tokens of the vocabulary; build it from "
+            "all training texts"
+        )
+    return vocabulary.encode(" ".join(token for token in clip.text.split() if token not in unknown))
+
+
+def _num_frames(clip: Clip, needs: Needs) -> int:
+    kinds = ("pose",) if needs.reads == "hands" else ("video",) if "frames" in needs.reads else ("video", "pose")
+    if clip.kind not in kinds:
+        advice = "extract them with `slr prepare … --poses`" if clip.kind == "video" else "prepare the videos"
+        raise ManifestError(f"clip '{clip.id}' is of kind '{clip.kind}', and this model reads {needs.reads}; {advice}")
+    if clip.duration_seconds is None or clip.rate_hz is None:
+        raise ManifestError(f"clip '{clip.id}' has no length; write the manifest with `slr prepare`")
+    rate_hz = needs.rate_hz or clip.rate_hz
     return max(1, round(clip.duration_seconds * rate_hz))

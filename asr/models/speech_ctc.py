@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.features import SAMPLE_RATE_HZ, FeatureSettings
-from asr.models.bilstm import BiLstm
+from signwave.layers import BiLstm
 from asr.models.speech_encoders import build_encoder
 from signwave.batch import Encoded
 from signwave.errors import ArtefactError, ConfigError

@@ -134,7 +134,7 @@ class StitchedWords:
         frame_labels: NDArray[np.int64] = np.zeros(len(made.hands), dtype=np.int64)
         for label, (start, stop) in zip(labels, made.spans, strict=True):
             frame_labels[start:stop] = label
-        return SignItem(word.id, made.hands, labels, frame_labels)
+        return SignItem(word.id, made.hands.reshape(len(made.hands), -1), labels, frame_labels, text=word.text)
 
     def collate(self, items: list[SignItem]) -> SignBatch:
         """Pad items to a batch."""

@@ -9,7 +9,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.features import FeatureSettings, extract
-from asr.models.bilstm import BiLstm
+from signwave.layers import BiLstm
 from asr.models.speech_ctc import TINY, SpeechCtc, SpeechCtcConfig
 from asr.models.speech_encoders import MaskedGroupNorm, build_encoder
 from signwave.errors import ArtefactError, ConfigError

@@ -1,0 +1,96 @@
+"""What every sign recogniser offers, whatever it reads: one forward pass, its CTC heads, and how they are weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+from torch import Tensor
+
+from signwave.batch import Encoded
+
+Reads = Literal["hands", "frames", "keypoints", "features", "frames+keypoints"]
+"""What `inputs` holds, (B, T, …), zero past num_frames.
+
+hands: (B, T, 126) float32, see slr.transforms.
+frames: (B, T, 3, H, W) uint8 RGB; the model normalises.
+keypoints: (B, T, 63, 3) float32, see slr.keypoints.
+features: (B, T, D) float16 or float32 of a frozen encoder, see slr.feature_cache.
+frames+keypoints: `inputs` are frames, and `points` the keypoints.
+"""
+MAIN = "main"
+
+
+class Heads(NamedTuple):
+    """The outputs of a model with several CTC heads, all over one vocabulary; decoding reads `main`."""
+
+    main: Encoded
+    others: dict[str, Encoded]
+
+    def named(self, name: str) -> Encoded:
+        """The head called `name`; "main" is the main one."""
+        return self.main if name == MAIN else self.others[name]
+
+
+class Distillation(NamedTuple):
+    """A head that another one teaches, by the divergence of its posteriors.
+
+    Attributes:
+        teacher: name of the head that is followed; it gets no gradient.
+        student: name of the head that follows; both have the same steps.
+        weight: factor of the term.
+        temperature: both logits are divided by it, and the term multiplied by its square (Hinton et al., 2015).
+        without_blank: compare the distributions over signs alone.
+        reduction: "step" averages over valid steps; "batch" sums a clip's steps and averages over clips, so that long
+            clips weigh more (as TwoStream-SLR does).
+    """
+
+    teacher: str
+    student: str
+    weight: float
+    temperature: float = 1.0
+    without_blank: bool = False
+    reduction: Literal["batch", "step"] = "step"
+
+
+@dataclass(frozen=True)
+class HeadLosses:
+    """How training weighs the heads.
+
+    Attributes:
+        ctc: name of a head → weight of its CTC loss; a head that isn't named has none.
+        distillations: heads that teach others.
+    """
+
+    ctc: Mapping[str, float] = field(default_factory=lambda: {MAIN: 1.0})
+    distillations: tuple[Distillation, ...] = ()
+
+
+class SignModel(Protocol):
+    """A recogniser.
+
+    Attributes:
+        reads: what `inputs` is.
+        stride: input frames per step.
+        receptive_radius_frames: frames to either side that can change a step in eval mode; None = the whole clip.
+    """
+
+    reads: Reads
+    stride: int
+    receptive_radius_frames: int | None
+
+    def __call__(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Encoded:
+        """Log-probabilities of a padded batch: `heads(…).main`."""
+
+    def heads(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Heads:
+        """All heads.
+
+        Args:
+            inputs: (B, T, …), see `Reads`; anything past num_frames.
+            num_frames: (B,) int64, at least 1.
+            points: (B, T, 63, 3) float32 where `reads` is "frames+keypoints"; None where a clip batch has none.
+        """
+
+    def losses(self) -> HeadLosses:
+        """How training weighs the heads."""
