@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from asr.sources import SAMPLE_RATE_HZ, Audio, Source, file_source, source_of
-from asr.windows import Passages, Window, windows
 from signwave.command import Failure
 from signwave.ctc import Clock, Hypothesis, greedy, words
 from signwave.errors import ArtefactError, MediaError, UserError
 from signwave.inputs import InputFile
 from signwave.text import SPACE_TOKEN, Vocabulary
 from signwave.transcript import ModelName, Transcript, split_at_pauses
+from signwave.windows import Passages, Window, windows
 
 SEGMENT_PAUSE_SECONDS = 0.8
 _MIN_SAMPLES = SAMPLE_RATE_HZ // 10  # shorter audio is padded to it: encoders need a few frames to give one step

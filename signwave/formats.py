@@ -1,4 +1,4 @@
-"""Transcripts as files: txt, json, jsonl, srt, vtt, tsv, ctm. Pure functions from a `Transcript` to text.
+"""Transcripts as files: txt, json, jsonl, srt, vtt, tsv, ctm, eaf, textgrid; pure functions from `Transcript`.
 
 Right-to-left text is written as it is, in logical order and without control marks: players and editors order it.
 """
@@ -9,10 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from signwave.eaf import to_eaf
 from signwave.errors import UserError
+from signwave.textgrid import to_textgrid
 from signwave.transcript import Segment, Transcript, Word
 
-Format = Literal["txt", "json", "jsonl", "srt", "vtt", "tsv", "ctm"]
+Format = Literal["txt", "json", "jsonl", "srt", "vtt", "tsv", "ctm", "eaf", "textgrid"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
 MAX_LINE_CHARS = 42
@@ -31,12 +33,26 @@ class Cue(NamedTuple):
     text: str
 
 
-def write(transcript: Transcript, format_name: str, *, cue_pause_seconds: float = CUE_PAUSE_SECONDS) -> str:
-    """Return the transcript in one of FORMATS; a pause of `cue_pause_seconds` ends a subtitle.
+def write(
+    transcript: Transcript,
+    format_name: str,
+    *,
+    cue_pause_seconds: float = CUE_PAUSE_SECONDS,
+    folder: Path | None = None,
+) -> str:
+    """Return the transcript in one of FORMATS.
+
+    Args:
+        transcript: what to write.
+        format_name: one of FORMATS.
+        cue_pause_seconds: a pause this long ends a subtitle.
+        folder: where the file will lie; eaf names its video relative to it. None leaves that out.
 
     Raises:
         UserError: the format is unknown.
     """
+    if format_name == "eaf":
+        return to_eaf(transcript, folder=folder)
     if format_name in _SUBTITLE_WRITERS:
         return _SUBTITLE_WRITERS[format_name](cues(transcript, pause_seconds=cue_pause_seconds))
     if format_name not in _WRITERS:
@@ -199,5 +215,6 @@ _WRITERS: dict[str, Callable[[Transcript], str]] = {
     "jsonl": to_jsonl,
     "tsv": to_tsv,
     "ctm": to_ctm,
+    "textgrid": to_textgrid,
 }
 _SUBTITLE_WRITERS: dict[str, Callable[[list[Cue]], str]] = {"srt": to_srt, "vtt": to_vtt}

@@ -1,6 +1,7 @@
 """Which files a command means, where their results go, and which of them are done already."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from signwave.errors import MediaError, UserError
+from signwave.media.paths import MEMBER_SEPARATOR, local_file, split_member
 from signwave.rundir import sha256_file
 
 STDIN = "-"
@@ -47,7 +49,13 @@ def files_below(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
 
 
 def find_inputs(
-    arguments: Sequence[str], *, suffixes: Collection[str], noun: str, limit: int | None = None
+    arguments: Sequence[str],
+    *,
+    suffixes: Collection[str],
+    noun: str,
+    limit: int | None = None,
+    picture_suffixes: Collection[str] = (),
+    beside: str = "",
 ) -> list[Input]:
     """Return the files meant by the arguments: files as given, folders searched, `-` for stdin.
 
@@ -58,6 +66,9 @@ def find_inputs(
         suffixes: of the files that a folder is searched for, lower case.
         noun: what such files are called.
         limit: take at most this many.
+        picture_suffixes: a folder that holds files of these suffixes is one input, the frames of a clip.
+        beside: in a folder, a file of another suffix is passed over where one of its name with this suffix lies beside
+            it.
 
     Raises:
         UserError: a folder without such files.
@@ -68,13 +79,34 @@ def find_inputs(
         if argument == STDIN:
             found.append(Input(STDIN, Path("stdin")))
         elif path.is_dir():
-            files = list(files_below(path, suffixes))
+            files = [file for file in files_below(path, suffixes) if not _is_doubled(file, beside)]
+            files += clip_folders(path, picture_suffixes)
             if not files:
                 raise UserError(f"{path}: holds no {noun}; give a folder that does, or files")
-            found += [Input(str(file), file.relative_to(path)) for file in files]
+            found += [Input(str(file), _below(file, path)) for file in sorted(files)]
         else:
-            found.append(Input(argument, Path(path.name)))
+            # Of an archive's member only the member's name counts.
+            name = Path(argument.rpartition(MEMBER_SEPARATOR)[2]).name or path.name.partition(MEMBER_SEPARATOR)[0]
+            found.append(Input(argument, Path(name)))
     return _named_apart(found)[:limit]
+
+
+def clip_folders(folder: Path, picture_suffixes: Collection[str]) -> Iterator[Path]:
+    """Yield the folders, `folder` itself or below it, that directly hold pictures: each is a clip."""
+    if not picture_suffixes:
+        return
+    for parent, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        if any(Path(name).suffix.lower() in picture_suffixes and not name.startswith(".") for name in files):
+            yield Path(parent)
+
+
+def _is_doubled(file: Path, beside: str) -> bool:
+    return bool(beside) and file.suffix.lower() != beside and file.with_suffix(beside).is_file()
+
+
+def _below(file: Path, folder: Path) -> Path:
+    return Path(file.absolute().name) if file == folder else file.relative_to(folder)
 
 
 def _named_apart(inputs: list[Input]) -> list[Input]:
@@ -156,6 +188,13 @@ def _stored_sha256(path: Path) -> str:
 
 
 def _sha256(path: str) -> str:
-    from signwave.media.paths import local_file
+    head, _ = split_member(path)
+    return _folder_sha256(Path(head)) if Path(head).is_dir() else sha256_file(local_file(head))
 
-    return sha256_file(local_file(path))
+
+def _folder_sha256(folder: Path) -> str:
+    """SHA-256 over the names and contents of the files directly in a folder of frames."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
+        digest.update(f"{file.name}\0{sha256_file(file)}\n".encode())
+    return digest.hexdigest()

@@ -57,6 +57,7 @@ class Transcript:
 
     `status` is ok, empty (nothing said or signed; not an error), skipped (its results were there already) or failed.
     `rtf` is processing time divided by duration: below 1 is faster than real time.
+    `details` are further keys of the record, plain values (n-best lists, the latency of a stream).
     """
 
     file: str = ""
@@ -69,6 +70,7 @@ class Transcript:
     model: ModelName = ModelName()
     warnings: tuple[str, ...] = ()
     error: Failure | None = None
+    details: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def text(self) -> str:
@@ -77,7 +79,7 @@ class Transcript:
 
     def without_segments(self) -> "Transcript":
         """Return the record without its text, for keeping thousands of them."""
-        return replace(self, segments=())
+        return replace(self, segments=(), details={})
 
     @property
     def words(self) -> tuple[Word, ...]:
@@ -99,6 +101,7 @@ class Transcript:
             "model": {"name": self.model.name, "sha": self.model.sha},
             "warnings": list(self.warnings),
             "error": {"kind": self.error.kind, "message": self.error.message} if self.error else None,
+            **self.details,
         }
 
 

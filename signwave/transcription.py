@@ -9,7 +9,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,11 +22,18 @@ from signwave.options import to_json
 from signwave.rundir import atomic_write
 from signwave.transcript import SCHEMA_VERSION, ModelName, Transcript
 
-Write = Callable[[Transcript, str], str]
-"""A transcript and a format's name to the text of the file."""
+PICTURE = "png"
+"""The format of the picture that is written beside the transcripts."""
 
-_ONE_INPUT_FORMATS = ("json", "srt", "vtt")  # several of these one after the other are no valid file
+_ONE_INPUT_FORMATS = ("json", "srt", "vtt", "eaf", "textgrid")  # several of these one after the other are no valid file
 _STATUSES: tuple[Status, ...] = ("ok", "empty", "skipped", "failed")
+
+
+class Write(Protocol):
+    """Makes the content of a file."""
+
+    def __call__(self, transcript: Transcript, format_name: str, *, folder: Path | None = None) -> str | bytes:
+        """Return a transcript in a format, for a file that will lie in `folder` (None: on stdout)."""
 
 
 class FileRecognizer(Protocol):
@@ -52,12 +58,16 @@ class Medium:
         noun: what such files are called in messages.
         verb: what is done with them, for the progress bar.
         cue_pause_seconds: a pause this long ends a subtitle.
+        picture_suffixes: a folder that holds such files is one input.
+        beside: a file of another suffix is passed over where one of this suffix and its name lies beside it.
     """
 
     suffixes: frozenset[str]
     noun: str
     verb: str
     cue_pause_seconds: float = formats.CUE_PAUSE_SECONDS
+    picture_suffixes: frozenset[str] = frozenset()
+    beside: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +84,8 @@ class Request:
         dry_run: only say what would be done.
         as_json: print one JSON document.
         quiet: only errors on stderr.
+        picture: also write NAME.png, which the recogniser's `picture(transcript)` gives.
+        live: the recogniser shows its results itself while it reads, also those of stdin, which isn't copied first.
     """
 
     arguments: Sequence[str]
@@ -85,6 +97,8 @@ class Request:
     dry_run: bool = False
     as_json: bool = False
     quiet: bool = False
+    picture: bool = False
+    live: bool = False
 
 
 def transcribe(request: Request, medium: Medium, load: Callable[[], FileRecognizer]) -> int:
@@ -94,13 +108,18 @@ def transcribe(request: Request, medium: Medium, load: Callable[[], FileRecogniz
         UserError: the request contradicts itself or names no files; with `fail_fast`, an input can't be read.
         OSError: the output folder can't be made or written to.
     """
-    out_dir, format_names = request.out_dir, formats.parse_formats(request.formats or ["txt"])
-    inputs = find_inputs(request.arguments, suffixes=medium.suffixes, noun=medium.noun, limit=request.limit)
-    if request.skip_existing and out_dir is None:
-        raise typer.BadParameter("needs --out DIR: it looks there for results", param_hint="--skip-existing")
+    out_dir, format_names = request.out_dir, _format_names(request)
+    inputs = find_inputs(
+        request.arguments,
+        suffixes=medium.suffixes,
+        noun=medium.noun,
+        limit=request.limit,
+        picture_suffixes=medium.picture_suffixes,
+        beside=medium.beside,
+    )
     if out_dir is not None:
         check_outputs(inputs)
-    elif not request.as_json:
+    elif not request.as_json and not request.live:
         check_stdout(format_names, len(inputs))
     if request.dry_run:
         sys.stdout.write(plan(inputs, out_dir, format_names, skip_existing=request.skip_existing))
@@ -108,14 +127,15 @@ def transcribe(request: Request, medium: Medium, load: Callable[[], FileRecogniz
     if out_dir is not None:
         out_dir.mkdir(parents=True, exist_ok=True)  # before the model is loaded: a bad name shows at once
     recognizer = load()
-    write = partial(formats.write, cue_pause_seconds=medium.cue_pause_seconds)
-    options = {"skip_existing": request.skip_existing, "fail_fast": request.fail_fast}
+    write = _writer(recognizer, medium)
+    options = {"skip_existing": request.skip_existing, "fail_fast": request.fail_fast, "live": request.live}
     running = run(recognizer, inputs, format_names=format_names, out_dir=out_dir, write=write, **options)
     done: list[Transcript] = []
-    for transcript in command.progress(running, medium.verb, total=len(inputs), quiet=request.quiet):
+    quiet_bar = request.quiet or request.live
+    for transcript in command.progress(running, medium.verb, total=len(inputs), quiet=quiet_bar):
         done.append(transcript if request.as_json else transcript.without_segments())
         _tell(transcript, quiet=request.quiet)
-        if out_dir is None and not request.as_json:
+        if out_dir is None and not request.as_json and not request.live:
             sys.stdout.write(stdout_text(transcript, format_names[0], several=len(inputs) > 1, write=write))
             sys.stdout.flush()
     if request.as_json:
@@ -123,6 +143,32 @@ def transcribe(request: Request, medium: Medium, load: Callable[[], FileRecogniz
     if not request.quiet:
         command.say(summary(done))
     return command.exit_code([transcript.status for transcript in done])
+
+
+def _format_names(request: Request) -> tuple[str, ...]:
+    """What is written for each input; wrong use is found here, before anything is read."""
+    try:
+        names = formats.parse_formats(request.formats or ["txt"])
+    except UserError as error:
+        raise typer.BadParameter(str(error)) from error
+    if not names:
+        raise typer.BadParameter(f"names no format; allowed are {', '.join(formats.FORMATS)}", param_hint="--format")
+    if request.out_dir is None:
+        for wanted, option in ((request.skip_existing, "--skip-existing"), (request.picture, "--picture")):
+            if wanted:
+                where = "it looks there for results" if option == "--skip-existing" else "pictures are files"
+                raise typer.BadParameter(f"needs --out DIR: {where}", param_hint=option)
+    return (*names, PICTURE) if request.picture else names
+
+
+def _writer(recognizer: FileRecognizer, medium: Medium) -> Write:
+    def write(transcript: Transcript, format_name: str, *, folder: Path | None = None) -> str | bytes:
+        if format_name == PICTURE:
+            picture: bytes = recognizer.picture(transcript)  # type: ignore[attr-defined]
+            return picture
+        return formats.write(transcript, format_name, cue_pause_seconds=medium.cue_pause_seconds, folder=folder)
+
+    return write
 
 
 def run(
@@ -133,6 +179,7 @@ def run(
     out_dir: Path | None,
     skip_existing: bool = False,
     fail_fast: bool = False,
+    live: bool = False,
     write: Write = formats.write,
 ) -> Iterator[Transcript]:
     """Recognise the inputs, write their files and yield their records as each is done; skipped ones come first.
@@ -144,6 +191,7 @@ def run(
         out_dir: where to; None = nothing is written, the caller shows the records.
         skip_existing: pass over inputs whose every format is there.
         fail_fast: raise the first error instead of going on.
+        live: stdin is the recogniser's to read: it is not copied to a file first.
         write: makes the text of a file.
 
     Raises:
@@ -158,15 +206,20 @@ def run(
         else:
             todo.append(item)
     with contextlib.ExitStack() as stack:
-        reads_stdin = any(item.name == STDIN for item in todo)
+        reads_stdin = any(item.name == STDIN for item in todo) and not live
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="signwave-")) if reads_stdin else ""
-        files = (open_input(item, Path(folder)) for item in todo)
+        files = (_open(item, folder, live=live) for item in todo)
         results = recognizer.transcribe_files(files, fail_fast=fail_fast)
         for item, transcript in zip(todo, results, strict=True):
             if out_dir is not None and transcript.status != "failed":
                 for name in format_names:
-                    atomic_write(output_path(item, out_dir, name), write(transcript, name))
+                    target = output_path(item, out_dir, name)
+                    atomic_write(target, write(transcript, name, folder=target.parent))
             yield transcript
+
+
+def _open(item: Input, folder: str, *, live: bool) -> InputFile:
+    return InputFile(STDIN, STDIN) if live and item.name == STDIN else open_input(item, Path(folder))
 
 
 def plan(inputs: Sequence[Input], out_dir: Path | None, format_names: Sequence[str], *, skip_existing: bool) -> str:
@@ -203,7 +256,7 @@ def stdout_text(transcript: Transcript, format_name: str, *, several: bool, writ
         return ""
     if format_name == "txt" and several:
         return f"{transcript.file}\t{transcript.text}\n"
-    return write(transcript, format_name)
+    return str(write(transcript, format_name))
 
 
 def document(transcripts: Iterable[Transcript], model: ModelName) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,6 +107,7 @@ class ClipDataset:
         tempo: None leaves clips at their own (validation).
         augmented: draw chances for the augmentation on the device.
         stride: input frames per step; a change of tempo leaves a clip enough steps for its labels.
+        reader: reads a clip; None reads its file as `needs` says.
         known_only: False drops labels that the vocabulary lacks (dev and test); the text that is scored keeps them.
 
     Raises:
@@ -122,6 +124,7 @@ class ClipDataset:
         tempo: Tempo | None = None,
         augmented: bool = False,
         stride: int = 4,
+        reader: Callable[[Clip], Reading] | None = None,
         known_only: bool = True,
     ) -> None:
         self.clips = list(clips)
@@ -129,6 +132,7 @@ class ClipDataset:
         self.tempo = tempo
         self.augmented = augmented
         self.stride = stride
+        self.read = reader or partial(read_clip, needs=needs)
         self.labels = [_labels(clip, vocabulary, known_only=known_only) for clip in self.clips]
         self.num_frames = [_num_frames(clip, needs) for clip in self.clips]
 
@@ -158,19 +162,16 @@ class ClipDataset:
             chances=rng.random(NUM_CHANCES, dtype=np.float32) if self.augmented else None,
         )
 
-    def read(self, clip: Clip) -> Reading:
-        """The clip's frames or keypoints."""
-        return read(
-            clip.path,
-            self.needs,
-            start_seconds=clip.start_seconds,
-            end_seconds=clip.end_seconds,
-            poses_path=clip.poses_path,
-        )
-
     def collate(self, items: list[SignItem]) -> SignBatch:
         """Pad items to a batch."""
         return collate(items)
+
+
+def read_clip(clip: Clip, *, needs: Needs) -> Reading:
+    """The frames or keypoints of a clip's span."""
+    return read(
+        clip.path, needs, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds, poses_path=clip.poses_path
+    )
 
 
 def _take(

@@ -1,26 +1,49 @@
-"""A trained recogniser in use: load a run folder, read a pose file, get glosses with times and confidences."""
+"""A trained recogniser in use: load a run folder, read a clip of any length, get glosses with times and confidences."""
 
 from __future__ import annotations
 
+import importlib
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple, cast, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from signwave import bundle, ctc
+from signwave.batch import Encoded
 from signwave.bundle import Bundle
 from signwave.command import Failure, pick_device
-from signwave.errors import ArtefactError, MediaError, UserError
-from signwave.inputs import InputFile
+from signwave.ctc import Clock, Hypothesis
+from signwave.errors import ArtefactError, UserError
+from signwave.inputs import STDIN, InputFile
 from signwave.transcript import ModelName, Transcript, Word, split_at_pauses
-from slr.medium import PAUSE_SECONDS
-from slr.models.pose_conv import PoseConv
-from slr.poses import HandClip, NoHandError, read_clip
+from signwave.windows import Passages, Window, windows
+from slr.decoding import LM_FILE, Decode, Decoding, Spans, grow, make_decoder
+from slr.medium import KINDS, PAUSE_SECONDS
+from slr.models.interface import Reads, SignModel
+from slr.poses import NoHandError
+from slr.reading import Needs
+from slr.sources import Source, open_source
 
-KIND = "slr.pose_conv"
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
+_WINDOW_SECONDS: dict[str, float | None] = {
+    "hands": None,
+    "keypoints": 60.0,
+    "features": 60.0,
+    "frames": 16.0,
+    "frames+keypoints": 16.0,
+}
+"""The longest stretch that a model sees at once, by what it reads; None = the whole clip."""
+_MARGIN_SECONDS = 2.0
+"""At each inner edge of a window, where a model looks as far as its clip is long."""
+_PASSAGE_SECONDS = 60.0
+PICTURE_SECONDS = 120.0
+"""Posteriors are kept for a picture up to here."""
 
 
 class Recognizer:
@@ -31,49 +54,85 @@ class Recognizer:
     'H E L L O'
 
     Args:
-        stored: a bundle of the kind "slr.pose_conv".
+        stored: a bundle of a kind in `slr.medium.KINDS`.
         device: cpu, cuda or cuda:N.
+        decoding: greedy or beam, with which language model.
+        spans: "alignment": the steps that the best path gives a gloss; "grown": widened by `slr.decoding.grow`.
+        window_seconds: the longest stretch the model sees at once; None = by what it reads.
+        keep_posteriors: keep the last clip's, for its picture.
 
     Raises:
         ArtefactError: the bundle holds another kind of model, or lacks a part.
+        UserError: the decoding contradicts itself, or the window is too short for the model.
     """
 
-    def __init__(self, stored: Bundle, *, device: str = "cpu") -> None:
-        if stored.kind != KIND:
-            raise ArtefactError(f"{stored.folder}: a model of kind '{stored.kind}', not '{KIND}'; name another run")
+    def __init__(
+        self,
+        stored: Bundle,
+        *,
+        device: str = "cpu",
+        decoding: Decoding | None = None,
+        spans: Spans = "alignment",
+        window_seconds: float | None = None,
+        keep_posteriors: bool = False,
+    ) -> None:
+        if stored.kind not in KINDS:
+            known = ", ".join(KINDS)
+            raise ArtefactError(
+                f"{stored.folder}: a model of kind '{stored.kind}', not one of {known}; name another run"
+            )
         if stored.vocabulary is None or "rate_hz" not in stored.info:
             raise ArtefactError(f"{stored.folder}: has no vocabulary or no rate_hz; export the model again")
+        if spans not in get_args(Spans):
+            raise UserError(f"--spans {spans}: unknown; allowed are {', '.join(get_args(Spans))}")
         self.vocabulary = stored.vocabulary
         self.rate_hz = float(stored.info["rate_hz"])
         self.name = ModelName(str(stored.info.get("name", stored.kind)), stored.digest)
         self.device = device
+        self.spans = spans
+        self.keep_posteriors = keep_posteriors
+        self.last: Posteriors | None = None
+        """What the model saw in the last clip, where they are kept and the clip could be read."""
         self.model = _build(stored).to(device).eval()
+        self.needs = _needs(stored, self.rate_hz)
+        self.stride = int(cast(SignModel, self.model).stride)
+        stored_lm = stored.folder / LM_FILE if LM_FILE in stored.files else None
+        self.decode, self.searches = make_decoder(
+            self.vocabulary, decoding or Decoding(), settings=stored.info.get("decoder", {}), stored_lm=stored_lm
+        )
+        self._num_best = (decoding or Decoding()).num_best
+        self._margin_steps, self._window_steps = self._window(window_seconds)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto") -> Recognizer:
-        """Open a run folder or a bundle folder on auto, cpu, cuda or cuda:N."""
-        return cls(bundle.load(path), device=pick_device(device))
+    def load(cls, path: str | Path, *, device: str = "auto", **options: Any) -> Recognizer:
+        """Open a run folder or a bundle folder on auto, cpu, cuda or cuda:N; options as for the constructor."""
+        return cls(bundle.load(path), device=pick_device(device), **options)
 
-    def __call__(self, path: str | Path, *, start_seconds: float = 0.0, end_seconds: float | None = None) -> Transcript:
+    def __call__(
+        self,
+        path: str | Path,
+        *,
+        start_seconds: float = 0.0,
+        end_seconds: float | None = None,
+        poses_path: str = "",
+    ) -> Transcript:
         """Recognise a clip, or a span of it; times are those of the file.
 
         Args:
-            path: a `.pose` file.
+            path: a video (file, folder of pictures, archive member) or a `.pose` file, as the model reads.
             start_seconds: first instant.
             end_seconds: instant to stop before.
+            poses_path: keypoints of a video; "" takes the `.pose` file of its name beside it.
 
         Raises:
-            MediaError: the file can't be used; for a video, the message says how to get its poses.
+            MediaError: the file can't be used, or isn't what this model reads.
+            ArtefactError: the model gives NaN.
         """
         started = time.perf_counter()
-        if Path(path).suffix.lower() in VIDEO_SUFFIXES:
-            reason = (
-                "is a video, and this model reads poses; extract them first: pip install pose-format mediapipe, "
-                "then video_to_pose --format mediapipe -i VIDEO -o CLIP.pose"
-            )
-            raise MediaError(path, reason, kind="refused")
+        self.last = None
+        span: dict[str, Any] = {"start_seconds": start_seconds, "end_seconds": end_seconds}
         try:
-            clip = read_clip(path, rate_hz=self.rate_hz, start_seconds=start_seconds, end_seconds=end_seconds)
+            source = open_source(path, self.needs, poses_path=poses_path, **span)
         except NoHandError as error:
             return Transcript(
                 file=str(path),
@@ -82,15 +141,16 @@ class Recognizer:
                 model=self.name,
                 warnings=(error.reason,),
             )
-        glosses = self.recognize_hands(clip, offset_seconds=start_seconds)
-        seconds_spent = time.perf_counter() - started
-        return Transcript(
-            file=str(path),
-            status="ok" if glosses else "empty",
-            segments=split_at_pauses(glosses, pause_seconds=PAUSE_SECONDS),
-            duration_seconds=clip.duration_seconds,
-            rtf=seconds_spent / clip.duration_seconds if clip.duration_seconds else 0.0,
-            model=self.name,
+        found = self._find(source, str(path))
+        glosses = self.words(found.hypothesis, self.clock(start_seconds, source.duration_seconds))
+        self._keep(found, start_seconds, str(path))
+        return self.transcript(
+            str(path),
+            glosses,
+            duration_seconds=source.duration_seconds,
+            seconds_spent=time.perf_counter() - started,
+            warnings=source.warnings,
+            details={"n_best": self._n_best(found, start_seconds)} if self._num_best > 1 else {},
         )
 
     def transcribe_files(self, files: Iterable[InputFile], *, fail_fast: bool = False) -> Iterator[Transcript]:
@@ -102,34 +162,237 @@ class Recognizer:
                 "failed" and going on.
         """
         for file in files:
-            try:
-                transcript = self(file.path)
-            except UserError as error:
-                if fail_fast:
-                    raise
-                transcript = Transcript(status="failed", model=self.name, error=Failure.of(file.name, error))
-            yield replace(transcript, file=file.name, sha256=file.sha256)
+            # A pipe has no suffix: what comes to a model of poses are poses.
+            poses_path = file.path if file.name == STDIN and "frames" not in self.needs.reads else ""
+            yield self.guarded(file, partial(self, poses_path=poses_path), fail_fast=fail_fast)
 
-    def recognize_hands(self, clip: HandClip, *, offset_seconds: float = 0.0) -> tuple[Word, ...]:
-        """The glosses of hands that have been read already, their times moved by `offset_seconds`."""
-        inputs = torch.from_numpy(clip.hands).flatten(1)[None].to(self.device)
-        with torch.inference_mode():
-            encoded = self.model(inputs, torch.tensor([len(clip.hands)], device=self.device))
-        (best,) = ctc.greedy(encoded.log_probs, encoded.num_steps)
+    def picture(self, transcript: Transcript) -> bytes:
+        """The PNG of the clip that was recognised last (`keep_posteriors`): posteriors, glosses, thumbnails."""
+        from slr.picture import draw
+
+        return draw(transcript, self.last, self.vocabulary.tokens)
+
+    def guarded(self, file: InputFile, recognise: Callable[[str], Transcript], *, fail_fast: bool) -> Transcript:
+        """The transcript of a file under its own name; an error becomes one of status "failed" unless `fail_fast`."""
+        try:
+            transcript = recognise(file.path)
+        except UserError as error:
+            if fail_fast:
+                raise
+            self.last = None
+            transcript = Transcript(status="failed", model=self.name, error=Failure.of(file.name, error))
+        return replace(transcript, file=file.name, sha256=file.sha256)
+
+    def log_probs(self, window: Window, points: NDArray[np.float32] | None = None, *, name: str = "") -> Tensor:
+        """The steps that a window decides.
+
+        Args:
+            window: frames of a clip.
+            points: (T, 63, 3) float32, keypoints of the whole clip, where the model reads both.
+            name: of the clip, for messages.
+
+        Returns:
+            (T', V) float32, natural log, on the CPU.
+
+        Raises:
+            ArtefactError: the model gives NaN.
+            UserError: the window doesn't fit the GPU.
+        """
+        size = len(window.samples)
+        inputs = torch.from_numpy(np.ascontiguousarray(window.samples))[None].to(self.device)
+        options: dict[str, Tensor] = {}
+        if "keypoints" in self.needs.reads and "frames" in self.needs.reads:
+            if inputs.ndim == 4:  # (1, T, 63, 3): keypoints came without frames
+                options["points"], inputs = inputs, inputs.new_zeros((1, size, 3, 0, 0), dtype=torch.uint8)
+            elif points is not None:
+                first = window.first_step * self.stride
+                options["points"] = torch.from_numpy(_rows(points, first, size))[None].to(self.device)
+        try:
+            with torch.inference_mode():
+                found = cast(Encoded, self.model(inputs, torch.tensor([size], device=self.device), **options))
+        except torch.OutOfMemoryError as error:
+            shorter = size / self.rate_hz / 2
+            raise UserError(
+                f"{name}: {size} frames at once don't fit the GPU; give --window-seconds {shorter:.0f}, or --device cpu"
+            ) from error
+        kept = window.middle(found.log_probs[0], int(found.num_steps[0])).float().cpu()
+        if bool(kept.isnan().any()):
+            raise ArtefactError(f"{name}: the model gave NaN; train it again or use --device cpu")
+        return kept
+
+    def clock(self, offset_seconds: float, duration_seconds: float | None) -> Clock:
+        """Turns steps of a clip that starts at `offset_seconds` into seconds of its file."""
+        stride_seconds = self.stride / self.rate_hz
         # Step i looks at the frames around i * stride, so it stands for half a stride to either side of it.
-        stride_seconds = self.model.stride / self.rate_hz
-        clock = ctc.Clock(
+        return Clock(
             stride_seconds=stride_seconds,
             offset_seconds=offset_seconds - stride_seconds / 2,
             start_seconds=offset_seconds,
-            end_seconds=offset_seconds + clip.duration_seconds,
+            end_seconds=None if duration_seconds is None else offset_seconds + duration_seconds,
         )
-        return tuple(ctc.words(best, tokens=self.vocabulary.tokens, clock=clock))
+
+    def words(self, found: Hypothesis, clock: Clock) -> tuple[Word, ...]:
+        """The glosses of a hypothesis."""
+        return tuple(ctc.words(found, tokens=self.vocabulary.tokens, clock=clock))
+
+    def transcript(
+        self,
+        name: str,
+        glosses: tuple[Word, ...],
+        *,
+        duration_seconds: float,
+        seconds_spent: float,
+        warnings: tuple[str, ...],
+        details: dict[str, Any],
+    ) -> Transcript:
+        """The record of a clip."""
+        return Transcript(
+            file=name,
+            status="ok" if glosses else "empty",
+            segments=split_at_pauses(glosses, pause_seconds=PAUSE_SECONDS),
+            duration_seconds=duration_seconds,
+            rtf=seconds_spent / duration_seconds if duration_seconds else 0.0,
+            model=self.name,
+            warnings=warnings,
+            details=details,
+        )
+
+    def posteriors(self, path: str | Path) -> Tensor:
+        """(T', V) float32, natural log probabilities of a whole clip on the CPU; see `__call__`."""
+        source = open_source(path, self.needs)
+        return torch.cat([self.log_probs(window, source.points, name=str(path)) for window in self._cut(source)])
+
+    def _find(self, source: Source, name: str) -> _Found:
+        stride_seconds = self.stride / self.rate_hz
+        passages = Passages(max_steps=max(2, round(_PASSAGE_SECONDS / stride_seconds)))
+        found = _Found(grown=self.spans == "grown", kept_steps=round(PICTURE_SECONDS / stride_seconds))
+        for window in self._cut(source):
+            steps = self.log_probs(window, source.points, name=name)
+            if self.keep_posteriors:
+                found.keep(steps)
+            found.take(passages.add(steps), self.decode)
+        found.take(passages.finish(), self.decode)
+        return found
+
+    def _cut(self, source: Source) -> Iterator[Window]:
+        if self._window_steps is None:
+            yield Window(np.concatenate(list(source.chunks)), 0, 0, None)
+            return
+        yield from windows(
+            source.chunks,
+            window_steps=self._window_steps,
+            margin_steps=self._margin_steps,
+            samples_per_step=self.stride,
+        )
+
+    def _window(self, window_seconds: float | None) -> tuple[int, int | None]:
+        """Margin and window in steps; the margin covers what the model sees, where that has an end."""
+        steps_per_second = self.rate_hz / self.stride
+        radius = self.receptive_radius_frames
+        margin = round(_MARGIN_SECONDS * steps_per_second) if radius is None else -(-radius // self.stride) + 1
+        seconds = window_seconds if window_seconds is not None else _WINDOW_SECONDS[self.needs.reads]
+        if seconds is None:
+            return margin, None
+        least = (2 * margin + 1) / steps_per_second
+        if window_seconds is not None and window_seconds < least:
+            raise UserError(f"--window-seconds {window_seconds:g}: this model needs at least {least:.2f}")
+        return margin, max(round(seconds * steps_per_second), 4 * margin if window_seconds is None else 2 * margin + 1)
+
+    @property
+    def receptive_radius_frames(self) -> int | None:
+        """Frames to either side that can change a step; None = the whole clip."""
+        radius = getattr(self.model, "receptive_radius_frames", None)
+        return None if radius is None else int(radius)
+
+    def _keep(self, found: _Found, offset_seconds: float, path: str) -> None:
+        if self.keep_posteriors and found.kept:
+            stride_seconds = self.stride / self.rate_hz
+            first = self.clock(offset_seconds, None).offset_seconds
+            self.last = Posteriors(np.exp(np.concatenate(found.kept)), first, stride_seconds, path)
+
+    def _n_best(self, found: _Found, offset_seconds: float) -> list[dict[str, Any]]:
+        clock = self.clock(offset_seconds, None)
+        return [
+            {
+                "start": round(clock.seconds(first), 3),
+                "end": round(clock.seconds(end), 3),
+                "hypotheses": [
+                    {"text": self.vocabulary.decode(one.tokens), "score": round(one.score, 4)}
+                    | ({"lm_score": round(one.lm_score, 4)} if one.lm_score else {})
+                    for one in best
+                ],
+            }
+            for first, end, best in found.n_best
+        ]
 
 
-def _build(stored: Bundle) -> PoseConv:
+class Posteriors(NamedTuple):
+    """What a model saw in a clip, up to PICTURE_SECONDS.
+
+    probabilities: (T, V) float32 in [0, 1], V[0] is the blank.
+    first_seconds: when step 0 begins in the file.
+    stride_seconds: from one step to the next.
+    path: the file.
+    """
+
+    probabilities: NDArray[np.float32]
+    first_seconds: float
+    stride_seconds: float
+    path: str
+
+
+@dataclass
+class _Found:
+    """What decoding a clip gives, passage by passage."""
+
+    grown: bool
+    kept_steps: int
+    tokens: list[int] = field(default_factory=list)
+    steps: list[tuple[int, int]] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+    n_best: list[tuple[int, int, list[Hypothesis]]] = field(default_factory=list)
+    kept: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def take(self, passages: Iterable[tuple[int, Tensor]], decode: Decode) -> None:
+        """Decode passages and append what they hold."""
+        for first, log_probs in passages:
+            best = decode(log_probs[None], torch.tensor([len(log_probs)]))[0]
+            one = grow(best[0], log_probs) if self.grown else best[0]
+            self.tokens += one.tokens
+            self.steps += [(start + first, end + first) for start, end in one.steps]
+            self.confidences += one.confidences
+            if len(best) > 1:
+                self.n_best.append((first, first + len(log_probs), best))
+
+    def keep(self, log_probs: Tensor) -> None:
+        """Keep posteriors for the picture, the first ones of the clip."""
+        left = self.kept_steps - sum(len(part) for part in self.kept)
+        if left > 0:
+            self.kept.append(log_probs[:left].numpy())
+
+    @property
+    def hypothesis(self) -> Hypothesis:
+        return Hypothesis(tuple(self.tokens), 0.0, tuple(self.steps), tuple(self.confidences))
+
+
+def _rows(points: NDArray[np.float32], first: int, size: int) -> NDArray[np.float32]:
+    """`size` rows from `first` on, the last one repeated: files of one clip often differ by a frame or two."""
+    return points[np.minimum(np.arange(first, first + size), len(points) - 1)]
+
+
+def _needs(stored: Bundle, rate_hz: float) -> Needs:
+    size_px = stored.info.get("size_px")
+    reads = cast(Reads, stored.info.get("reads") or KINDS[stored.kind].reads)
     try:
-        model = PoseConv(**stored.config)
+        return Needs(reads, rate_hz, None if size_px is None else (int(size_px[0]), int(size_px[1])))
+    except (TypeError, ValueError, IndexError) as error:
+        raise ArtefactError(f"{stored.folder}: says nothing usable about what it reads ({error}); export it") from error
+
+
+def _build(stored: Bundle) -> nn.Module:
+    kind = KINDS[stored.kind]
+    try:
+        model = cast(nn.Module, getattr(importlib.import_module(kind.module), kind.name)(**stored.config))
         model.load_state_dict(stored.state_dict())
     except (TypeError, ValueError, RuntimeError) as error:
         detail = str(error).splitlines()[0]

@@ -1,152 +1,224 @@
-"""Sign recognition with CTC: the shared module, helped by frame labels where they are known, tested group by group."""
+"""Training of sign recognisers: all heads, augmentation on the device, every choice made on dev, one look at test."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from signwave import ctc, metrics
-from signwave.metrics import EditCounts
+from signwave import bundle, command
+from signwave.batch import Encoded
+from signwave.ctc import Hypothesis, NgramLm
+from signwave.ctc.peaky import LabelPriors
 from signwave.training.ctc_module import CtcBatch, CtcModule
-from slr.batch import UNKNOWN_FRAME, SignBatch
-from slr.models.pose_conv import PoseConv
+from slr.augmentation import FrameAugmentation
+from slr.batch import SignBatch
+from slr.decoder_choice import GREEDY, GlossDecoder, GlossLmConfig, Scored, choose_decoder
+from slr.decoding import LM_FILE
+from slr.keypoint_augmentation import KeypointAugmentation
+from slr.losses import objective
+from slr.models.interface import Heads
+from slr.outcome import Outcome, Scores, write_hypotheses
 
 
-class CtcRecognition(CtcModule):
-    """CTC over keypoints.
+class SignRecognition(CtcModule):
+    """CTC training of any model in slr.models.
 
-    Where a batch knows what single frames show, a linear layer on the model's local part learns to tell them: CTC
-    alone spends most of a short run finding out where the signs are. The layer is not part of the exported model.
-
-    A test clip's id is "GROUP/…"; besides test/wer there is one test/wer_GROUP each, with its interval (_low, _high).
+    Beside CtcModule's figures it logs each term of the loss (train/ctc_main, …). After training the decoder is chosen
+    on the val split, and the test split is decoded once with it: hypotheses, scores by protocol and tables of errors go
+    to the run folder (see slr.outcome).
 
     Args:
-        encoder: the model.
-        frame_weight: weight of the frame loss beside the CTC loss (both per item and per frame); 0 leaves it out.
-        baselines: name of a simpler system → its answer to each test id; scored beside the model's as NAME_wer_….
-        averages: name → groups whose error rates are averaged, each group counting the same.
+        model: a SignModel; exported as it is.
+        train_texts: glosses of the training clips: for the language model, and to tell what is seen rarely or never.
+        augmentation: of frames, on the device; None for none.
+        keypoint_augmentation: of keypoints, on the device; None for none.
+        lm: the language model to train beside, and the decoders to try.
+        entropy_weight: see slr.losses.objective.
+        prior_alpha: power of the label priors that the main head's posteriors are divided by in training; 0 = none. See
+            signwave.ctc.peaky.LabelPriors.
+        prior_every_steps: batches between two updates of the priors.
+        protocols: how the outcome is scored, see slr.scoring.
         options: everything else goes to CtcModule.
     """
 
+    model: Any
+
     def __init__(
         self,
-        encoder: PoseConv,
+        model: nn.Module,
         *,
-        frame_weight: float = 0.0,
-        baselines: Mapping[str, Mapping[str, str]] | None = None,
-        averages: Mapping[str, Sequence[str]] | None = None,
+        train_texts: Sequence[str] = (),
+        augmentation: FrameAugmentation | None = None,
+        keypoint_augmentation: KeypointAugmentation | None = None,
+        lm: GlossLmConfig | None = None,
+        entropy_weight: float = 0.0,
+        prior_alpha: float = 0.0,
+        prior_every_steps: int = 200,
+        protocols: Sequence[str] = ("plain",),
         **options: Any,
     ) -> None:
-        super().__init__(encoder, parameter_groups=self._parameter_groups, **options)
-        self.pose_encoder = encoder
-        self.frame_weight = frame_weight
-        self.frame_head = nn.Linear(encoder.dim, self.vocabulary.size) if frame_weight > 0 else None
-        self.baselines = {name: dict(answers) for name, answers in (baselines or {}).items()}
-        self.averages = {name: tuple(groups) for name, groups in (averages or {}).items()}
-        self._answers: dict[str, tuple[str, str]] = {}
+        super().__init__(model, **options)
+        self.model = model
+        self.head_losses = self.model.losses()
+        self.train_texts = list(train_texts)
+        self.augmentation = augmentation
+        self.keypoint_augmentation = keypoint_augmentation
+        self.lm_settings = lm or GlossLmConfig()
+        self.entropy_weight = entropy_weight
+        self.priors = LabelPriors(self.vocabulary.size, alpha=prior_alpha) if prior_alpha else None
+        self.prior_every_steps = prior_every_steps
+        self.protocols = tuple(protocols)
+        self.decoder: GlossDecoder = GREEDY
+        self.lm: NgramLm | None = None
+        self._outputs: dict[str, Scored] = {}
+        self._figures: dict[str, Any] = {}
 
-    def _parameter_groups(self, encoder: nn.Module) -> list[dict[str, Any]]:
-        parts = [encoder] if self.frame_head is None else [encoder, self.frame_head]
-        return [{"params": [p for part in parts for p in part.parameters() if p.requires_grad]}]
+    def on_after_batch_transfer(self, batch: CtcBatch, dataloader_idx: int) -> CtcBatch:
+        """Change tempo, picture and keypoints where the batch lies."""
+        if not isinstance(batch, SignBatch):
+            return batch
+        batch = batch.resampled()
+        if batch.chances is None:
+            return batch
+        inputs, points = batch.inputs, batch.points
+        if self.augmentation is not None and "frames" in self.model.reads:
+            inputs = self.augmentation(inputs, batch.chances)
+        if self.keypoint_augmentation is not None:
+            if self.model.reads == "keypoints":
+                inputs = self.keypoint_augmentation(inputs, batch.chances)
+            elif points is not None:
+                points = self.keypoint_augmentation(points, batch.chances)
+        return dataclasses.replace(batch, inputs=inputs, points=points)
+
+    def encode(self, batch: CtcBatch) -> Encoded:
+        """Log-probabilities of the head that decoding reads."""
+        encoded: Encoded = self.model(batch.inputs, batch.num_frames, **self._streams(batch))
+        return encoded
+
+    def references(self, batch: CtcBatch) -> list[str]:
+        """The glosses of each clip, those that training never saw among them."""
+        if isinstance(batch, SignBatch) and batch.texts:
+            return list(batch.texts)
+        return super().references(batch)
 
     def training_step(self, batch: CtcBatch, batch_idx: int) -> Tensor:
-        """CTC loss of one batch, plus the frame loss where frames are labelled."""
-        if self.frame_head is None or not isinstance(batch, SignBatch):
-            return super().training_step(batch, batch_idx)
-        hidden, num_steps = self.pose_encoder.look(batch.inputs, batch.num_frames)
-        encoded = self.pose_encoder.classify(hidden, num_steps)
-        result = ctc.ctc_loss(encoded.log_probs, encoded.num_steps, batch.labels, batch.num_labels, ids=batch.ids)
-        targets = step_labels(batch.frame_labels, stride=self.pose_encoder.stride, num_steps=hidden.shape[1])
-        frame_loss = _frame_loss(self.frame_head(hidden).float(), targets)
-        self.log("train/loss", result.loss.detach(), batch_size=len(batch), prog_bar=True)
-        self.log("train/frame_loss", frame_loss.detach(), batch_size=len(batch))
-        self.log("train/num_infeasible", result.num_skipped.float(), batch_size=len(batch))
-        return result.loss + self.frame_weight * frame_loss
+        """The weighed loss of all heads."""
+        if not isinstance(batch, SignBatch):
+            raise TypeError(f"expected a SignBatch, got {type(batch).__name__}")
+        heads: Heads = self.model.heads(batch.inputs, batch.num_frames, **self._streams(batch))
+        found = objective(heads, batch, self.head_losses, priors=self.priors, entropy_weight=self.entropy_weight)
+        self.log("train/loss", found.total.detach(), batch_size=len(batch), prog_bar=True)
+        for name, value in found.parts.items():
+            self.log(f"train/{name}", value, batch_size=len(batch))
+        self.log("train/num_infeasible", found.num_infeasible.float(), batch_size=len(batch))
+        return found.total
 
-    def on_test_epoch_start(self) -> None:
-        """Forget the last round's answers."""
-        super().on_test_epoch_start()
-        self._answers = {}
+    def on_train_batch_end(self, outputs: Any, batch: CtcBatch, batch_idx: int) -> None:
+        """Bring the label priors up to date now and then."""
+        if self.priors is not None and (batch_idx + 1) % self.prior_every_steps == 0:
+            self.priors.refresh()
+
+    def on_test_start(self) -> None:
+        """Train the language model on the training glosses and choose the decoder on the val split."""
+        datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 - Lightning sets it at run time
+        self._outputs, self._figures = {}, {}
+        if datamodule.splits["val"] is None:
+            return
+        if self.lm_settings.order and self.train_texts:
+            sentences = [text.split() for text in self.train_texts]
+            self.lm = NgramLm.train(sentences, order=self.lm_settings.order, vocabulary=self.vocabulary.tokens[1:])
+        held_out: dict[str, Scored] = {}
+        for batch in datamodule.val_dataloader():
+            moved = self.on_after_batch_transfer(batch.to(self.device), 0)
+            with torch.no_grad():
+                held_out |= self._scored(moved, self.encode(moved))
+        outputs = list(held_out.values())
+        self.decoder, tried = choose_decoder(outputs, self.lm, self.vocabulary, self.lm_settings)
+        self._figures["decoder"] = {"chosen": self.decoder.to_dict(), "tried_on_dev": tried}
+        self._tell("dev", held_out, datamodule.splits["val"])
 
     def test_step(self, batch: CtcBatch, batch_idx: int) -> None:
-        """Count errors and keep each clip's answer."""
-        encoded = self._count(batch)
-        hypotheses = ctc.greedy(encoded.log_probs, encoded.num_steps)
-        for name, labels, size, hypothesis in zip(
-            batch.ids, batch.labels.tolist(), batch.num_labels.tolist(), hypotheses, strict=True
-        ):
-            self._answers[name] = (self.vocabulary.decode(labels[:size]), self.vocabulary.decode(hypothesis.tokens))
+        """Count greedy errors and keep the outputs for the decoder that was chosen."""
+        self._outputs |= self._scored(batch, self._count(batch))
 
     def on_test_epoch_end(self) -> None:
-        """Log test/… and for each group its rate and the ends of its interval."""
+        """Log test/… and write what came out."""
         super().on_test_epoch_end()
-        for name, value in self.figures().items():
-            self.log(f"test/{name}", value, batch_size=max(1, len(self._answers)))
+        datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 - Lightning sets it at run time
+        scores = self._tell("test", self._outputs, datamodule.splits["test"])
+        for name, figure in scores.headline().items():
+            self.log(f"test/{name}", figure, batch_size=max(1, len(self._outputs)))
 
-    def figures(self) -> dict[str, float]:
-        """Error rates of the last test, by group and average, with 95 % intervals; the baseline's beside them."""
-        answers = {"wer": {name: answer for name, (_, answer) in self._answers.items()}}
-        answers |= {f"{system}_wer": texts for system, texts in self.baselines.items()}
-        found: dict[str, float] = {}
-        for system, texts in answers.items():
-            groups = self._counts_by_group(texts)
-            for group, counts in groups.items():
-                rate = sum(counts, start=EditCounts()).error_rate
-                found |= _with_interval(f"{system}_{group}", rate, metrics.error_rate_interval(counts))
-            for name, members in self.averages.items():
-                if all(member in groups for member in members):
-                    found |= _average(f"{system}_{name}", [groups[member] for member in members])
+    def figures(self) -> dict[str, Any]:
+        """What results.json holds beside the metrics: the decoder, and each split's scores by protocol."""
+        return self._figures
+
+    def export(self, folder: str | Path) -> None:
+        """Write the bundle, with the decoder that dev chose and its language model."""
+        if not self.bundle_kind:
+            return
+        info = {
+            "stride": int(self.model.stride),
+            "reads": self.model.reads,
+            "decoder": self.decoder.to_dict(),
+            **self.bundle_info,
+        }
+        with tempfile.TemporaryDirectory() as temporary:
+            files = {}
+            if self.lm is not None and self.decoder.lm_weight:
+                files[LM_FILE] = Path(temporary) / LM_FILE
+                self.lm.write_arpa(files[LM_FILE])
+            bundle.save(
+                folder,
+                kind=self.bundle_kind,
+                model=self.encoder,
+                config=self.bundle_config,
+                vocabulary=self.vocabulary,
+                normaliser=self.normaliser,
+                info=info,
+                files=files,
+            )
+
+    def _streams(self, batch: CtcBatch) -> dict[str, Any]:
+        """What the model takes beside inputs and lengths."""
+        if not isinstance(batch, SignBatch):
+            return {}
+        found: dict[str, Any] = {}
+        if self.model.reads == "frames+keypoints":
+            found["points"] = batch.points
+        if getattr(self.model, "gathers_frames", False) and batch.num_valid:
+            found["num_valid"] = batch.num_valid
         return found
 
-    def _counts_by_group(self, answers: Mapping[str, str]) -> dict[str, list[EditCounts]]:
-        groups: dict[str, list[EditCounts]] = {}
-        for name in sorted(self._answers):
-            if name in answers:
-                counts = metrics.count_edits(self._answers[name][0].split(), answers[name].split())
-                groups.setdefault(name.split("/")[0], []).append(counts)
-        return groups
+    def _scored(self, batch: CtcBatch, encoded: Encoded) -> dict[str, Scored]:
+        sizes = encoded.num_steps.tolist()
+        rows = [row[:size].float().cpu() for row, size in zip(encoded.log_probs, sizes, strict=True)]
+        texts = self.references(batch)
+        return {name: Scored(row, text) for name, row, text in zip(batch.ids, rows, texts, strict=True)}
 
-
-def _with_interval(name: str, rate: float, interval: metrics.Interval) -> dict[str, float]:
-    return {name: rate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
-def _average(name: str, groups: Sequence[Sequence[EditCounts]]) -> dict[str, float]:
-    """Mean of the groups' rates; for the interval clips are drawn from all groups, each group weighing the same."""
-    rates = [sum(counts, start=EditCounts()).error_rate for counts in groups]
-    # A group's errors per token of the group are put on one scale; the ratio of sums is then the mean of the rates.
-    numerators, denominators = [], []
-    for counts in groups:
-        size = max(1, sum(count.num_reference for count in counts))
-        numerators += [count.num_errors / size for count in counts]
-        denominators += [count.num_reference / size for count in counts]
-    interval = metrics.ratio_interval(numerators, denominators)
-    return _with_interval(name, sum(rates) / len(rates), interval)
-
-
-def step_labels(frame_labels: Tensor, *, stride: int, num_steps: int) -> Tensor:
-    """The label of the frame in the middle of each step.
-
-    Args:
-        frame_labels: (B, T) int64, see SignBatch.
-        stride: frames a step.
-        num_steps: steps of the longest item.
-
-    Returns:
-        (B, num_steps) int64, -1 where unknown.
-    """
-    middles = torch.arange(num_steps, device=frame_labels.device) * stride
-    return frame_labels[:, middles.clamp(max=frame_labels.shape[1] - 1)]
-
-
-def _frame_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over labelled steps, 0 where there is none; both are (B, T'[, V])."""
-    known = (targets != UNKNOWN_FRAME).sum().clamp(min=1)
-    total = functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), ignore_index=UNKNOWN_FRAME, reduction="sum"
-    )
-    return total / known
+    def _tell(self, split: str, outputs: dict[str, Scored], dataset: Any) -> Scores:
+        """Decode a split with the chosen decoder, keep its figures, and write hypotheses and tables."""
+        hypotheses = self.decoder.decode([output.log_probs for output in outputs.values()], self.vocabulary, self.lm)
+        named: dict[str, Hypothesis] = dict(zip(outputs, hypotheses, strict=True))
+        clips = {clip.id: clip for clip in getattr(dataset, "clips", ())}
+        outcome = Outcome(
+            references={name: output.text for name, output in outputs.items()},
+            hypotheses=named,
+            clips=clips,
+            vocabulary=self.vocabulary,
+            seconds_per_step=self.model.stride / float(self.bundle_info.get("rate_hz", 25.0)),
+        )
+        scores = outcome.scores(protocols=self.protocols, train_texts=self.train_texts)
+        self._figures[split] = scores.figures
+        if self.trainer.is_global_zero:
+            folder = Path(self.trainer.default_root_dir)
+            write_hypotheses(folder / "hypotheses" / f"{split}.ctm", outcome)
+            scores.write(folder, split)
+            command.say(f"{split}, {self.decoder}: {scores.summary}")
+        return scores

@@ -30,10 +30,10 @@ class FingerspellingCtc(Recipe):
     """Weight of the loss on single frames, whose letters are known because the words were joined here."""
 
     def build(self) -> Parts:
-        from slr.recognition import CtcRecognition
+        from slr.frame_recognition import FrameRecognition
 
         words = self.data.build(seed=self.seed, budget=self.train.budget, num_workers=self.train.num_workers)
-        module = CtcRecognition(
+        module = FrameRecognition(
             self.model.build(vocab_size=words.vocabulary.size),
             vocabulary=words.vocabulary,
             frame_weight=self.frame_weight,

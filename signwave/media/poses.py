@@ -1,9 +1,9 @@
-"""Keypoints of `.pose` files in a named layout, as plain arrays without gaps."""
+"""Keypoints of `.pose` files in a named layout, as plain arrays without gaps; and such files written."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from signwave.errors import MediaError, require
 from signwave.media.frames import TIME_TOLERANCE_SECONDS
 from signwave.media.limits import DEFAULT_LIMITS, Limits
 from signwave.media.paths import local_file
+from signwave.rundir import atomic_path
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class PoseLayout:
     name: str
     parts: tuple[Part, ...] = ()
 
+
+Components = Mapping[str, tuple[str, ...]]
+"""Names of a file's components → names of their points, in the file's order."""
+LayoutFor = Callable[[Components], PoseLayout]
+"""Chooses a layout by what a file holds; it may raise ValueError with what is wrong with the components."""
 
 _UPPER_BODY = (
     *("NOSE", "LEFT_EYE", "RIGHT_EYE", "LEFT_SHOULDER", "RIGHT_SHOULDER"),
@@ -120,7 +126,7 @@ def probe_pose(path: str | Path, *, limits: Limits = DEFAULT_LIMITS) -> PoseInfo
 def read_pose(
     path: str | Path,
     *,
-    layout: str | PoseLayout,
+    layout: str | PoseLayout | LayoutFor,
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
     person: int = 0,
@@ -130,7 +136,7 @@ def read_pose(
 
     Args:
         path: a local `.pose` file.
-        layout: a name in `LAYOUTS`, or an own layout.
+        layout: a name in `LAYOUTS`, an own layout, or a function that chooses one by the file's components.
         start_seconds: first instant; frame i is shown at i / fps.
         end_seconds: instant to stop before; the end of the file if None or later than it.
         person: which person, where the file holds several.
@@ -140,7 +146,7 @@ def read_pose(
         MediaError: missing, refused, empty, unreadable, cut off, without frames in the span, or without a component
             or point of the layout (the message names those that exist).
     """
-    chosen = _layout(layout)
+    chosen = layout if callable(layout) else _layout(layout)
     if not 0 <= start_seconds < (math.inf if end_seconds is None else end_seconds):
         raise ValueError(f"need 0 <= start < end, got [{start_seconds}, {end_seconds}) for {path}")
     pose = _read(path, limits)
@@ -154,7 +160,7 @@ def read_pose(
     if first >= stop:
         text = f"no frame lies in [{start_seconds}, {end_seconds}) s; it is {num_frames / fps:.2f} s long"
         raise MediaError(path, f"{text}, choose a span inside it", kind="empty")
-    joints, names, limbs = _joints(path, pose.header, chosen)
+    joints, names, limbs = _joints(path, pose.header, _chosen(path, pose.header, chosen))
     raw = np.ma.getdata(pose.body.data)[first:stop, person][:, joints].astype(np.float32)
     confidence = np.asarray(np.ma.filled(pose.body.confidence, 0))[first:stop, person][:, joints].astype(np.float32)
     seen = np.isfinite(raw).all(axis=-1) & np.isfinite(confidence) & (confidence > 0)
@@ -175,6 +181,15 @@ def _layout(layout: str | PoseLayout) -> PoseLayout:
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)} or a PoseLayout, got {layout!r}")
     return LAYOUTS[layout]
+
+
+def _chosen(path: str | Path, header: Any, layout: PoseLayout | LayoutFor) -> PoseLayout:
+    if isinstance(layout, PoseLayout):
+        return layout
+    try:
+        return layout({component.name: tuple(component.points) for component in header.components})
+    except ValueError as error:
+        raise MediaError(path, str(error), kind="no_stream") from error
 
 
 def _read(path: str | Path, limits: Limits) -> Any:
@@ -235,3 +250,54 @@ def _joints(
         joints += [starts[part.component] + index for index in place]
         names += [f"{part.component}.{point}" for point in wanted]
     return joints, tuple(names), tuple(limbs)
+
+
+def write_pose(
+    path: str | Path,
+    *,
+    components: Components,
+    points: NDArray[np.float32],
+    confidence: NDArray[np.float32],
+    fps: float,
+    size_px: tuple[int, int] = (0, 0),
+    limbs: Mapping[str, tuple[tuple[int, int], ...]] | None = None,
+) -> None:
+    """Write the keypoints of one person as a `.pose` file, atomically.
+
+    Args:
+        path: the file; its folder is made.
+        components: names of the components → names of their points; together they are the J joints, in order.
+        points: (T, J, C) float32, C = 2 or 3 coordinates in pixels; a joint with a value that isn't finite is unseen.
+        confidence: (T, J) float32, 0 where a joint isn't seen.
+        fps: frames per second.
+        size_px: height and width of the picture, 0 where unknown.
+        limbs: name of a component → pairs of its points that a drawing connects.
+    """
+    pose_format = require("pose_format", extra="poses")
+    headers = require("pose_format.pose_header", extra="poses")
+    bodies = require("pose_format.numpy", extra="poses")
+    num_joints = sum(len(names) for names in components.values())
+    num_coords = points.shape[2] if points.ndim == 3 else 0
+    if points.shape[:2] != confidence.shape or points.shape[1] != num_joints or num_coords not in (2, 3):
+        raise ValueError(
+            f"need points (T, {num_joints}, 2 or 3) and confidence (T, {num_joints}), "
+            f"got {points.shape} and {confidence.shape}"
+        )
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"fps must be above 0, got {fps}")
+    seen = np.isfinite(points).all(-1) & np.isfinite(confidence) & (confidence > 0)
+    parts = []
+    for name, names in components.items():
+        pairs = list((limbs or {}).get(name, ()))
+        colours = [(64, 64, 64)] * len(pairs)
+        parts.append(
+            headers.PoseHeaderComponent(name, list(names), pairs, colours, "XYZC" if num_coords == 3 else "XYC")
+        )
+    header = headers.PoseHeader(0.2, headers.PoseHeaderDimensions(size_px[1], size_px[0], 0), parts)
+    body = bodies.NumPyPoseBody(
+        fps,
+        np.where(seen[..., None], points, 0).astype(np.float32)[:, None],
+        np.where(seen, confidence, 0).astype(np.float32)[:, None],
+    )
+    with atomic_path(path) as temporary, temporary.open("wb") as out:
+        pose_format.Pose(header, body).write(out)

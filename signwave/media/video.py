@@ -112,7 +112,13 @@ def count_frames(
 
 
 def write_video(
-    path: str | Path, frames: Iterable[NDArray[np.uint8]] | NDArray[np.uint8], *, fps: float, crf: int = DEFAULT_CRF
+    path: str | Path,
+    frames: Iterable[NDArray[np.uint8]] | NDArray[np.uint8],
+    *,
+    fps: float,
+    crf: int = DEFAULT_CRF,
+    keyframe_interval: int | None = None,
+    fast_decode: bool = False,
 ) -> Path:
     """Write an mp4 (h264, yuv420p, playable in browsers while it loads); a half-written file never has the name.
 
@@ -121,9 +127,19 @@ def write_video(
         frames: (T, 3, H, W) uint8 RGB, or any iterable of (3, H, W) pictures; odd sides lose their last line.
         fps: frames per second.
         crf: quality, 0 (lossless) to 51.
+        keyframe_interval: at most so many frames from one key frame to the next: smaller is larger, and quicker to
+            jump into. None leaves it to the encoder (250).
+        fast_decode: leave out what costs the decoder most (arithmetic coding, deblocking): about 10 % larger.
     """
     if not 0 < fps <= 1000:
         raise ValueError(f"fps must be above 0 and at most 1000, got {fps}")
+    if keyframe_interval is not None and keyframe_interval < 1:
+        raise ValueError(f"keyframe_interval must be at least 1 frame, got {keyframe_interval}")
+    encoder = {"crf": str(crf)}
+    if keyframe_interval is not None:
+        encoder["g"] = str(keyframe_interval)
+    if fast_decode:
+        encoder["tune"] = "fastdecode"
     rate = Fraction(fps).limit_denominator(1001)
     options = {"movflags": "+faststart"}
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as container:
@@ -131,7 +147,7 @@ def write_video(
         for picture in frames:
             pixels = _even(picture)
             if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf)})
+                stream = container.add_stream("libx264", rate=rate, options=encoder)
                 stream.height, stream.width = pixels.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 stream.codec_context.thread_count = 1

@@ -1,5 +1,6 @@
 """Figures of merit: edit counts and error rates, retrieval, and how sure they are. Needs numpy only."""
 
+from signwave.metrics.batch_edits import BatchCounts, count_edits_batch
 from signwave.metrics.bootstrap import (
     Interval,
     PairedTest,
@@ -41,6 +42,7 @@ from signwave.metrics.retrieval import (
 __all__ = [
     "LEVENSHTEIN",
     "SCLITE",
+    "BatchCounts",
     "EditCosts",
     "EditCounts",
     "EditOp",
@@ -56,6 +58,7 @@ __all__ = [
     "chance",
     "count_each",
     "count_edits",
+    "count_edits_batch",
     "dot_scores",
     "error_rate_interval",
     "mean_interval",

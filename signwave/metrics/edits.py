@@ -115,6 +115,7 @@ class EditCounts:
         }
 
 
+_FEW_SENTENCES = 16  # below, a table for each is quicker than laying out a batch
 _CORRECT, _SUBSTITUTION, _INSERTION, _DELETION = range(4)
 _KINDS: tuple[EditKind, ...] = ("correct", "substitution", "insertion", "deletion")
 
@@ -177,13 +178,25 @@ def count_each(
         raise ValueError(f"got {len(references)} references and {len(hypotheses)} hypotheses; pair them one to one")
     if isinstance(references, str) or isinstance(hypotheses, str):
         raise ValueError("references and hypotheses must be lists of sentences, got a single str")
+    sides = [[split_units(text, unit=unit, spaces=spaces) for text in side] for side in (references, hypotheses)]
+    if len(references) <= _FEW_SENTENCES:
+        return [count_edits(left, right, costs=costs) for left, right in zip(*sides, strict=True)]
+    # Imported here: that module takes the costs from this one.
+    from signwave.metrics.batch_edits import count_edits_batch
+
+    columns = (column.tolist() for column in count_edits_batch(*sides, costs=costs))
     return [
-        count_edits(
-            split_units(reference, unit=unit, spaces=spaces),
-            split_units(hypothesis, unit=unit, spaces=spaces),
-            costs=costs,
+        EditCounts(
+            correct + substitutions + deletions,
+            correct,
+            substitutions,
+            deletions,
+            insertions,
+            1,
+            int(substitutions + deletions + insertions > 0),
+            costs,
         )
-        for reference, hypothesis in zip(references, hypotheses, strict=True)
+        for correct, substitutions, deletions, insertions in zip(*columns, strict=True)
     ]
 
 

@@ -1,7 +1,7 @@
 """The LightningModule that every CTC recogniser trains with: it knows log-probabilities and labels, no task."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,8 @@ from signwave.ctc.loss import CtcLoss, ctc_loss
 from signwave.metrics import EditCounts, count_edits, split_units
 from signwave.text import Normaliser, Vocabulary
 
-Schedule = Literal["constant", "linear", "cosine"]
+Schedule = Literal["constant", "linear", "cosine", "steps"]
+Optimiser = Literal["adamw", "adam"]
 ParameterGroups = Callable[[nn.Module], Iterable[dict[str, Any]]]
 
 
@@ -61,9 +62,13 @@ class CtcModule(pl.LightningModule):
         vocabulary: tokens of the labels, id 0 is the blank.
         normaliser: text normaliser the labels went through; stored in the bundle.
         learning_rate: peak of the schedule, for groups that don't give their own `lr`.
-        schedule: what follows the warm-up: constant, or down to zero at the last step.
+        schedule: what follows the warm-up: constant, down to zero at the last step, or down by steps.
+        milestones: for "steps", the shares of the run after which the rate falls to `milestone_factor` of what it was.
+        milestone_factor: see above.
+        optimiser: "adamw", or "adam", whose weight decay is added to the gradient, as most published recipes have it.
+        betas: of the optimiser.
         warmup_steps: optimiser steps of linear rise.
-        weight_decay: of AdamW.
+        weight_decay: of the optimiser.
         parameter_groups: gets the encoder, returns AdamW's groups (`{"params": …, "lr": …}`); default one group.
         bundle_kind: kind of the exported bundle, e.g. "slr.pose_conv"; empty: `export` writes nothing.
         bundle_config: plain values from which the same encoder is built again.
@@ -78,6 +83,10 @@ class CtcModule(pl.LightningModule):
         normaliser: Normaliser | None = None,
         learning_rate: float = 1e-3,
         schedule: Schedule = "cosine",
+        milestones: Sequence[float] = (0.5, 0.875),
+        milestone_factor: float = 0.2,
+        optimiser: Optimiser = "adamw",
+        betas: tuple[float, float] = (0.9, 0.999),
         warmup_steps: int = 0,
         weight_decay: float = 0.01,
         parameter_groups: ParameterGroups | None = None,
@@ -91,6 +100,9 @@ class CtcModule(pl.LightningModule):
         self.normaliser = normaliser
         self.learning_rate = learning_rate
         self.schedule: Schedule = schedule
+        self.milestones, self.milestone_factor = tuple(milestones), milestone_factor
+        self.optimiser: Optimiser = optimiser
+        self.betas = betas
         self.warmup_steps = warmup_steps
         self.weight_decay = weight_decay
         self.parameter_groups = parameter_groups
@@ -108,6 +120,15 @@ class CtcModule(pl.LightningModule):
         encoded: Encoded = self.encoder(inputs, num_frames)
         return encoded
 
+    def encode(self, batch: CtcBatch) -> Encoded:
+        """Log-probabilities of a batch; a task whose model takes more than inputs and lengths overrides it."""
+        return self(batch.inputs, batch.num_frames)  # type: ignore[no-any-return]
+
+    def references(self, batch: CtcBatch) -> list[str]:
+        """What each item should have given, as it is scored."""
+        rows = zip(batch.labels.tolist(), batch.num_labels.tolist(), strict=True)
+        return [self.vocabulary.decode(labels[:size]) for labels, size in rows]
+
     def on_before_batch_transfer(self, batch: CtcBatch, dataloader_idx: int) -> CtcBatch:
         """Refuse bad labels by name while they still lie on the CPU: on a GPU nobody could say which item it was."""
         check_labels(batch.labels, batch.num_labels, vocab_size=self.vocabulary.size, ids=batch.ids)
@@ -115,7 +136,7 @@ class CtcModule(pl.LightningModule):
 
     def training_step(self, batch: CtcBatch, batch_idx: int) -> Tensor:
         """Loss of one batch."""
-        result = self._loss(batch, self(batch.inputs, batch.num_frames))
+        result = self._loss(batch, self.encode(batch))
         self.log("train/loss", result.loss.detach(), batch_size=len(batch), prog_bar=True)
         self.log("train/num_infeasible", result.num_skipped.float(), batch_size=len(batch))
         return result.loss
@@ -145,17 +166,22 @@ class CtcModule(pl.LightningModule):
         self._log_rates("test")
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a linear warm-up and the chosen schedule, stepped once an optimiser step."""
+        """The optimiser with a linear warm-up and the chosen schedule, stepped once an optimiser step."""
         groups = (
             list(self.parameter_groups(self.encoder))
             if self.parameter_groups is not None
             else [{"params": [p for p in self.encoder.parameters() if p.requires_grad]}]
         )
-        optimiser = torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
+        kind = torch.optim.AdamW if self.optimiser == "adamw" else torch.optim.Adam
+        optimiser = kind(groups, lr=self.learning_rate, weight_decay=self.weight_decay, betas=self.betas)
         total = int(self.trainer.estimated_stepping_batches)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: learning_rate_factor(step, total, self.warmup_steps, self.schedule)
-        )
+
+        def factor(step: int) -> float:
+            if self.schedule == "steps" and step >= self.warmup_steps:
+                return self.milestone_factor ** sum(step >= share * total for share in self.milestones)
+            return learning_rate_factor(step, total, self.warmup_steps, self.schedule)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def export(self, folder: str | Path) -> None:
@@ -178,17 +204,13 @@ class CtcModule(pl.LightningModule):
 
     def _count(self, batch: CtcBatch) -> Encoded:
         """Add a batch to the counts; returns the model's output for what a task does beside."""
-        encoded: Encoded = self(batch.inputs, batch.num_frames)
+        encoded = self.encode(batch)
         result = self._loss(batch, encoded)
         self._counts.loss += float(result.per_item.double().sum())
         self._counts.num_items += len(batch) - int(result.num_skipped)
         hypotheses = greedy(encoded.log_probs, encoded.num_steps)
-        for hypothesis, labels, num_labels in zip(
-            hypotheses, batch.labels.tolist(), batch.num_labels.tolist(), strict=True
-        ):
-            self._counts.add(
-                self.vocabulary.decode(hypothesis.tokens), self.vocabulary.decode(labels[:num_labels]), self.vocabulary
-            )
+        for hypothesis, reference in zip(hypotheses, self.references(batch), strict=True):
+            self._counts.add(self.vocabulary.decode(hypothesis.tokens), reference, self.vocabulary)
         return encoded
 
     def _log_rates(self, split: str) -> None:
@@ -214,7 +236,7 @@ def learning_rate_factor(step: int, total_steps: int, warmup_steps: int, schedul
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    if schedule == "constant":
+    if schedule in ("constant", "steps"):
         return 1.0
     done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
     return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))

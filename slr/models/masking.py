@@ -77,10 +77,11 @@ class MaskedBatchNorm(nn.Module):
             )  # fmt: skip
         kept = mask_time(values, num_steps, dim=2)
         dims = [0, *range(2, values.ndim)]
-        count = num_steps.sum().float() * (values[0, 0, 0].numel())
-        mean = kept.sum(dims, dtype=torch.float32) / count
+        count = num_steps.sum().float() * values[0, 0, 0].numel()
+        wide = torch.promote_types(values.dtype, torch.float32)
+        mean = kept.sum(dims, dtype=wide) / count
         # The norm sums in float32 without a float32 copy of what may be half precision.
-        squares = torch.linalg.vector_norm(kept, 2, dims, dtype=torch.float32).square() / count
+        squares = torch.linalg.vector_norm(kept, 2, dims, dtype=wide).square() / count
         variance = (squares - mean.square()).clamp(min=0)
         self._track(mean.detach(), variance.detach(), count)
         scale = self.weight * torch.rsqrt(variance + self.eps)

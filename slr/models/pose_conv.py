@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.nn.utils import rnn
 
 from signwave.batch import Encoded
+from slr.models.interface import HeadLosses, Heads, Reads
 from slr.transforms import HandFeatures
 
 
@@ -54,6 +55,9 @@ class PoseConv(nn.Module):
         dropout: share of activations dropped in training.
     """
 
+    reads: Reads = "hands"
+    receptive_radius_frames = None
+
     def __init__(
         self,
         *,
@@ -75,13 +79,23 @@ class PoseConv(nn.Module):
         self.gru = nn.GRU(dim, dim, num_gru_layers, batch_first=True, bidirectional=True)
         self.output = nn.Linear(2 * dim, vocab_size)
 
-    def forward(self, inputs: Tensor, num_frames: Tensor) -> Encoded:
+    def forward(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Encoded:
         """Log-probabilities of a padded batch.
 
         inputs: (B, T, 126) float32 hands (see slr.transforms), flattened; anything past num_frames.
         num_frames: (B,) int64, at least 1.
+        points: not read.
         """
+        del points
         return self.classify(*self.look(inputs, num_frames))
+
+    def heads(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Heads:
+        """The one head; arguments as for a call."""
+        return Heads(self(inputs, num_frames, points=points), {})
+
+    def losses(self) -> HeadLosses:
+        """CTC alone."""
+        return HeadLosses()
 
     def look(self, inputs: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """The part that sees a short moment: hand features and convolutions.

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from asr.infer import Recognizer, word_boundary
 from asr.sources import Source, file_source
-from asr.windows import Passages, windows
 from signwave.ctc import greedy
 from signwave.errors import MediaError
 from signwave.text import Vocabulary
+from signwave.windows import Passages, windows
 
 Audio = NDArray[np.float32]
 STEP = 320

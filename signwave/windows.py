@@ -1,13 +1,15 @@
-"""Long audio in constant memory: fixed overlapping windows, posteriors stitched in the middle of the overlaps.
+"""Long clips in constant memory: overlapping windows whose posteriors are stitched, and passages that decoders take.
 
-A model sees at most `window` samples at a time. The steps near a window's edge lack context, so each window keeps only
-its middle; the margins belong to its neighbours. Windows start at whole model steps, so steps of all windows lie on one
-grid and nothing has to be aligned by text. With a receptive field within the margin, the stitched posteriors equal
-those of one pass over the whole file.
+A model sees at most `window` steps at a time. The steps near a window's inner edge lack context, so each window keeps
+only those that lie far enough from it. Windows start at whole model steps, so steps of all windows lie on one grid and
+nothing has to be aligned by text. With a receptive field within the margins, the stitched posteriors equal those of
+one pass over the whole clip.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,14 +20,14 @@ from signwave.ctc import BLANK
 
 
 class Window(NamedTuple):
-    """One stretch of a file.
+    """One stretch of a clip.
 
-    samples: (S,) float32, 16 kHz mono in [-1, 1].
-    first_step: the file's step that the window starts at.
-    keep_from, keep_to: the file's steps [from, to) that this window decides; `keep_to` None = to its end (the last).
+    samples: (S, …), what the model reads: audio samples, or frames of video or keypoints.
+    first_step: the clip's step that the window starts at.
+    keep_from, keep_to: the clip's steps [from, to) that this window decides; `keep_to` None = to its end (the last).
     """
 
-    samples: NDArray[np.float32]
+    samples: NDArray[Any]
     first_step: int
     keep_from: int
     keep_to: int | None
@@ -45,39 +47,77 @@ class Window(NamedTuple):
 
 
 def windows(
-    chunks: Iterable[NDArray[np.float32]], *, window_steps: int, margin_steps: int, samples_per_step: int
+    chunks: Iterable[NDArray[Any]], *, window_steps: int, margin_steps: int, samples_per_step: int
 ) -> Iterator[Window]:
-    """Cut a stream of audio into overlapping windows; audio up to one window long stays whole.
+    """Cut a clip into overlapping windows; one up to a window long stays whole.
 
     Args:
-        chunks: (S,) float32 each, consecutive, of any lengths.
+        chunks: (S, …) each, consecutive, of any lengths.
         window_steps: length of a window, in model steps.
         margin_steps: steps at each inner edge that the neighbour decides.
-        samples_per_step: audio samples per model step.
+        samples_per_step: samples or frames per model step.
     """
     if not 0 <= 2 * margin_steps < window_steps:
         raise ValueError(f"two margins of {margin_steps} steps must be shorter than the window of {window_steps}")
     size, hop_steps = window_steps * samples_per_step, window_steps - 2 * margin_steps
-    buffer: list[NDArray[np.float32]] = []
+    buffer: list[NDArray[Any]] = []
     num_buffered, first_step = 0, 0
     for chunk in chunks:
         buffer.append(chunk)
         num_buffered += chunk.shape[0]
         if num_buffered <= size:
             continue
-        audio = np.concatenate(buffer)
-        while audio.shape[0] > size:
+        samples = np.concatenate(buffer)
+        while samples.shape[0] > size:
             keep_from = first_step + margin_steps if first_step else 0
-            yield Window(audio[:size].copy(), first_step, keep_from, first_step + window_steps - margin_steps)
-            audio = audio[hop_steps * samples_per_step :]
+            yield Window(samples[:size].copy(), first_step, keep_from, first_step + window_steps - margin_steps)
+            samples = samples[hop_steps * samples_per_step :]
             first_step += hop_steps
-        buffer, num_buffered = [audio], audio.shape[0]
+        # A copy: a view would hold on to the whole block it was cut from.
+        buffer, num_buffered = [samples.copy()], samples.shape[0]
     if num_buffered:
         yield Window(np.concatenate(buffer), first_step, first_step + margin_steps if first_step else 0, None)
 
 
+def sliding(
+    chunks: Iterable[NDArray[Any]], *, window_steps: int, hop_steps: int, lookahead_steps: int, samples_per_step: int
+) -> Iterator[Window]:
+    """Cut a stream into windows as it comes: each decides the `hop` steps that lie `lookahead` before its end.
+
+    A window is given out as soon as its last sample is there. The first ones are shorter, for nothing lies before the
+    clip; the last one decides all that is left.
+
+    Args:
+        chunks: (S, …) each, consecutive, of any lengths.
+        window_steps: length of a window, in model steps.
+        hop_steps: steps that a window decides.
+        lookahead_steps: steps after those; what is left of the window lies before them.
+        samples_per_step: samples or frames per model step.
+    """
+    if hop_steps < 1 or lookahead_steps < 0 or hop_steps + lookahead_steps > window_steps:
+        raise ValueError(
+            f"a hop of {hop_steps} (at least 1) and a look-ahead of {lookahead_steps} steps must fit into the window "
+            f"of {window_steps}"
+        )
+    buffer: list[NDArray[Any]] = []
+    first_step, num_samples, decided = 0, 0, 0  # num_samples: from first_step on
+    for chunk in chunks:
+        buffer.append(chunk)
+        num_samples += chunk.shape[0]
+        while num_samples >= (decided + hop_steps + lookahead_steps - first_step) * samples_per_step:
+            samples = np.concatenate(buffer)
+            size = (decided + hop_steps + lookahead_steps - first_step) * samples_per_step
+            yield Window(samples[:size].copy(), first_step, decided, decided + hop_steps)
+            decided += hop_steps
+            start = max(0, decided + hop_steps + lookahead_steps - window_steps)
+            samples = samples[(start - first_step) * samples_per_step :].copy()
+            buffer, num_samples, first_step = [samples], samples.shape[0], start
+    if num_samples > (decided - first_step) * samples_per_step:
+        yield Window(np.concatenate(buffer), first_step, decided, None)
+
+
 class Passages:
-    """Stitched posteriors, handed on in passages of bounded length that end where nothing is said.
+    """Stitched posteriors, handed on in passages of bounded length that end where nothing is said or signed.
 
     Decoders hold a passage at a time, so an hours-long file takes no more memory than a minute. A passage ends in the
     middle of the longest run of blanks, next to a space if there is one: greedy decoding of the passages then equals

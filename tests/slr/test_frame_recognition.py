@@ -10,14 +10,14 @@ from signwave import metrics
 from signwave.text import Vocabulary
 from slr.data import SignItem, collate
 from slr.models.pose_conv import PoseConvConfig
-from slr.recognition import CtcRecognition, step_labels
+from slr.frame_recognition import FrameRecognition, step_labels
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B", "C"))
 
 
-def module(*, frame_weight: float = 1.0, **options) -> CtcRecognition:
+def module(*, frame_weight: float = 1.0, **options) -> FrameRecognition:
     encoder = PoseConvConfig(dim=16, dropout=0.0).build(vocab_size=VOCABULARY.size)
-    return CtcRecognition(encoder, vocabulary=VOCABULARY, frame_weight=frame_weight, **options)
+    return FrameRecognition(encoder, vocabulary=VOCABULARY, frame_weight=frame_weight, **options)
 
 
 def items(*, labelled: bool = True) -> list[SignItem]:

@@ -1,0 +1,121 @@
+"""The decoder of a loaded recogniser: greedy, or a beam search, with an n-gram model of glosses where there is one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from signwave.ctc import BeamOptions, Hypothesis, NgramLm, TokenFusion, beam_search, greedy
+from signwave.errors import ArtefactError, UserError
+from signwave.text import Vocabulary
+
+log = logging.getLogger(__name__)
+
+DEFAULT_BEAM = 16
+LM_FILE = "lm.arpa.gz"
+"""The language model that a bundle carries, where one helped on dev."""
+_DEFAULT_LM_WEIGHT = 0.5
+_BLANK_SKIP = 0.999  # steps surer than this to be blank are passed over
+
+Decode = Callable[[Tensor, Tensor], list[list[Hypothesis]]]
+"""(log_probs (B, T, V), num_steps (B,)) → per item its hypotheses, best first, with steps and confidences."""
+Spans = Literal["alignment", "grown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How to decode; None takes what the bundle's info says under "decoder" (chosen on dev), then the defaults.
+
+    Attributes:
+        beam: hypotheses kept; 1 without a language model is greedy.
+        lm: n-gram model of glosses, an ARPA file.
+        lm_weight: factor on its natural log probabilities.
+        num_best: hypotheses given.
+    """
+
+    beam: int | None = None
+    lm: str | Path | None = None
+    lm_weight: float | None = None
+    num_best: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value in (("beam", self.beam), ("n-best", self.num_best)):
+            if value is not None and value < 1:
+                raise UserError(f"--{name} {value}: must be at least 1")
+        if self.beam is not None and self.beam < self.num_best:
+            raise UserError(f"--n-best {self.num_best}: --beam {self.beam} keeps fewer; give a wider beam")
+        if self.lm_weight is not None and not 0 <= self.lm_weight <= 100:
+            raise UserError(f"--lm-weight {self.lm_weight}: must be from 0 to 100; 0.5 is usual")
+
+
+def make_decoder(
+    vocabulary: Vocabulary, options: Decoding, *, settings: Mapping[str, Any], stored_lm: Path | None = None
+) -> tuple[Decode, bool]:
+    """Return the decoder, and whether it searches over more than the best path.
+
+    Args:
+        vocabulary: of the recogniser.
+        options: what the caller asks for.
+        settings: the bundle's: `beam_size`, `lm_weight`, `token_bonus`.
+        stored_lm: the bundle's language model.
+
+    Raises:
+        UserError: a weight without a language model, or one that knows none of the glosses.
+        ArtefactError: the language model can't be read.
+    """
+    lm_path = options.lm or stored_lm
+    if options.lm_weight is not None and lm_path is None:
+        raise UserError(f"--lm-weight {options.lm_weight}: there is no language model; give --lm FILE.arpa")
+    stored_beam = settings.get("beam_size", DEFAULT_BEAM if lm_path or options.num_best > 1 else 1)
+    beam = options.beam or max(int(stored_beam), options.num_best)
+    if beam == 1 and lm_path is None:
+        return lambda log_probs, num_steps: [[one] for one in greedy(log_probs, num_steps)], False
+    fusion = _fusion(lm_path, vocabulary, options, settings) if lm_path else None
+    search = BeamOptions(beam_width=beam, num_best=options.num_best, blank_skip=_BLANK_SKIP)
+    return lambda log_probs, num_steps: beam_search(log_probs, num_steps, options=search, fusion=fusion), True
+
+
+def _fusion(path: str | Path, vocabulary: Vocabulary, options: Decoding, settings: Mapping[str, Any]) -> TokenFusion:
+    if not Path(path).is_file():
+        raise ArtefactError(f"{path}: no such language model; train one with `slr lm train TEXTS… {path}`")
+    lm = NgramLm.from_arpa(path)
+    unknown = [token for token in vocabulary.tokens[1:] if token not in lm]
+    if len(unknown) == vocabulary.size - 1:
+        raise UserError(f"{path}: knows none of the model's {len(unknown)} glosses; train one on the same glosses")
+    if unknown:
+        some = ", ".join(unknown[:3])
+        log.warning("%s: doesn't know %d of %d glosses (%s, …)", path, len(unknown), vocabulary.size - 1, some)
+    weight = options.lm_weight
+    if weight is None:
+        weight = float(settings.get("lm_weight", _DEFAULT_LM_WEIGHT))
+    return TokenFusion(lm, vocabulary.tokens, weight=weight, length_bonus=float(settings.get("token_bonus", 0.0)))
+
+
+def grow(found: Hypothesis, log_probs: Tensor) -> Hypothesis:
+    """Spans widened over the blank beside them while their own token is the likeliest besides the blank.
+
+    CTC posteriors are peaks: the blank takes the rest of a sign, and the second-best token still says which one it is
+    (as the dictionaries of Wei and Chen, ICCV 2023, are cut). A span never takes steps of its neighbours, and the
+    confidences stay those of the peaks.
+
+    Args:
+        found: with steps.
+        log_probs: (T, V) float32, natural log.
+    """
+    rivals: list[int] = (log_probs[:, 1:].argmax(-1) + 1).tolist() if log_probs.shape[1] > 1 else []
+    steps: list[tuple[int, int]] = []
+    for place, token in enumerate(found.tokens):
+        start, end = found.steps[place]
+        floor = steps[-1][1] if steps else 0
+        ceiling = found.steps[place + 1][0] if place + 1 < len(found.steps) else len(rivals)
+        while start > floor and rivals[start - 1] == token:
+            start -= 1
+        while end < ceiling and rivals[end] == token:
+            end += 1
+        steps.append((start, end))
+    return replace(found, steps=tuple(steps))

@@ -1,0 +1,153 @@
+"""The files of a corpus, laid out as the official release of Phoenix-2014."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from made_up_signers import drawing, language, motion, skeleton
+from made_up_signers.poses import write_pose
+from made_up_signers.signers import Signer, make_signers
+
+ROOT = "phoenix-2014-multisigner"
+SPLITS = ("train", "dev", "test")
+_CLIPS_A_BROADCAST = 6
+
+
+@dataclass(frozen=True)
+class CorpusPlan:
+    """What to make.
+
+    Attributes:
+        num_glosses: vocabulary.
+        num_clips: clips of train, dev and test.
+        num_signers: people of the training clips.
+        num_unseen_signers: further people, who sign every second test clip.
+        width_px: width of the pictures.
+        height_px: height of the pictures.
+        fps: frames per second.
+        seed: other seeds, other people and sentences in the same language.
+        keypoints: write `.pose` files too.
+    """
+
+    num_glosses: int = 12
+    num_clips: tuple[int, int, int] = (120, 24, 24)
+    num_signers: int = 4
+    num_unseen_signers: int = 0
+    width_px: int = 64
+    height_px: int = 80
+    fps: float = 25.0
+    seed: int = 0
+    keypoints: bool = True
+
+
+class ClipPlan(NamedTuple):
+    """One clip to make; `number` within its split makes its random numbers its own."""
+
+    id: str
+    split: str
+    number: int
+    signer: int
+
+
+class Made(NamedTuple):
+    """One clip that was made."""
+
+    id: str
+    split: str
+    signer: str
+    glosses: tuple[str, ...]
+    spans: tuple[motion.Span, ...]
+    num_frames: int
+
+
+def clips_of(plan: CorpusPlan) -> list[ClipPlan]:
+    """The clips of a corpus; several in a row come from one broadcast, and a broadcast lies in one split."""
+    found = []
+    day = datetime.date(2101, 1, 3)
+    for split, num_clips in zip(SPLITS, plan.num_clips, strict=True):
+        rng = np.random.default_rng([plan.seed, 2, SPLITS.index(split)])
+        for number in range(num_clips):
+            if number % _CLIPS_A_BROADCAST == 0:
+                day += datetime.timedelta(days=1)
+            signer = int(rng.integers(plan.num_signers))
+            if split == "test" and plan.num_unseen_signers and number % 2:
+                signer = plan.num_signers + int(rng.integers(plan.num_unseen_signers))
+            name = f"{day:%d%B_%Y_%A}_studio_default-{number % _CLIPS_A_BROADCAST}"
+            found.append(ClipPlan(name, split, number, signer))
+    return found
+
+
+def frame_folder(out: Path, split: str, clip_id: str) -> Path:
+    """Where the frames of a clip lie; the folder's name stands in every release, whatever the size."""
+    return out / ROOT / "features" / "fullFrame-210x260px" / split / clip_id / "1"
+
+
+def frame_name(clip_id: str, number: int) -> str:
+    """Name of one frame, as odd as in the release."""
+    return f"{clip_id.rsplit('_default', 1)[0]}.avi_pid0_fn{number:06d}-0.png"
+
+
+def make_clip(clip: ClipPlan, plan: CorpusPlan, out: Path) -> Made:
+    """Draw one clip, write its frames and keypoints.
+
+    Args:
+        clip: which.
+        plan: sizes and the language.
+        out: folder of the corpus.
+    """
+    rng = np.random.default_rng([plan.seed, 3, SPLITS.index(clip.split), clip.number])
+    signer = _signers(plan)[clip.signer]
+    signs = language.signs(plan.num_glosses)
+    sentence = [signs[i] for i in language.Grammar(plan.num_glosses).sentence(rng)]
+    moved = motion.perform(sentence, signer, fps=plan.fps, rng=rng)
+    size = {"width_px": plan.width_px, "height_px": plan.height_px}
+    joints = skeleton.pose(moved, signer, **size, fps=plan.fps, rng=rng)
+    folder = frame_folder(out, clip.split, clip.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(drawing.draw(joints, signer, **size, rng=rng)):
+        picture.save(folder / frame_name(clip.id, number), compress_level=1)
+    if plan.keypoints:
+        write_pose(out / ROOT / "poses" / clip.split / f"{clip.id}.pose", joints, **size, fps=plan.fps)
+    glosses = tuple(sign.gloss for sign in sentence)
+    return Made(clip.id, clip.split, signer.name, glosses, tuple(moved.spans), len(moved.hands))
+
+
+def _signers(plan: CorpusPlan) -> list[Signer]:
+    return make_signers(plan.num_signers + plan.num_unseen_signers, seed=plan.seed)
+
+
+def make_clips(plan: CorpusPlan, out: Path, *, num_workers: int = 1) -> list[Made]:
+    """Make every clip of a corpus, in as many processes; the result doesn't depend on their number."""
+    make = partial(make_clip, plan=plan, out=out)
+    if num_workers <= 1:
+        return [make(clip) for clip in clips_of(plan)]
+    with ProcessPoolExecutor(num_workers) as pool:
+        return list(pool.map(make, clips_of(plan), chunksize=4))
+
+
+def write_tables(out: Path, made: Sequence[Made]) -> None:
+    """Write the annotation tables, the references for scoring and the true times."""
+    for split in SPLITS:
+        clips = [clip for clip in made if clip.split == split]
+        rows = [f"{c.id}|{c.id}/1/*.png|{c.signer}|{' '.join(c.glosses)}" for c in clips]
+        _write_lines(
+            out / ROOT / "annotations" / "manual" / f"{split}.corpus.csv", ["id|folder|signer|annotation", *rows]
+        )
+        lines = [f"{c.id} 1 {c.signer.lower()} 0.0 1.79769e+308 {' '.join(c.glosses)}" for c in clips]
+        _write_lines(out / ROOT / "evaluation" / f"phoenix2014-groundtruth-{split}.stm", lines)
+    times = [json.dumps({"clip": c.id, **span._asdict()}) for c in made for span in c.spans]
+    _write_lines(out / ROOT / "annotations" / "automatic" / "times.jsonl", times)
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
