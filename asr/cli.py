@@ -101,7 +101,7 @@ def prepare(
         fail_fast=fail_fast,
         dry_run=dry_run,
         show_progress=not quiet,
-        extra=lambda: {"corpus": corpus, "characters": characters.to_dict()},
+        extra=lambda _: {"corpus": corpus, "characters": characters.to_dict()},
     )
     typer.echo(to_json(report.to_dict()) if as_json else report.summary() + f"\n{characters.summary()}")
     return report.exit_code

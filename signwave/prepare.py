@@ -58,6 +58,16 @@ class Problem(NamedTuple):
 
 
 Check = Callable[[Clip], Clip | Problem]
+
+
+class Finished(NamedTuple):
+    """What `finish` returns: the clips to write, and those that had to be left out after all."""
+
+    clips: list[Clip]
+    problems: list[Problem]
+
+
+Finish = Callable[[list[Clip]], Finished]
 _CHECK_SECONDS = 300.0
 
 
@@ -146,7 +156,8 @@ def run_prepare(
     fail_fast: bool = False,
     dry_run: bool = False,
     show_progress: bool = True,
-    extra: Callable[[], dict[str, Any]] | None = None,
+    finish: Finish | None = None,
+    extra: Callable[[PrepareReport], dict[str, Any]] | None = None,
 ) -> PrepareReport:
     """Check the rows of a corpus and write one manifest per split.
 
@@ -163,7 +174,10 @@ def run_prepare(
         fail_fast: stop with a `UserError` at the first problem; nothing is written.
         dry_run: check everything, write nothing.
         show_progress: show the progress on stderr.
-        extra: asked at the end for further figures of the caller, which the report and `prepare.json` then hold.
+        finish: gets every clip that was kept, of all splits, before anything is written (not on a dry run): repacking
+            and the like.
+        extra: gets the report before it is written and returns further figures of the caller, which the report and
+            `prepare.json` then hold; it may add warnings.
 
     Returns:
         The report; its `exit_code` is the command's.
@@ -192,9 +206,24 @@ def run_prepare(
         raise UserError(
             f"nothing for {out_dir}: the corpus holds no row; check the folder that was given and its layout"
         )
-    report.extra = extra() if extra is not None else {}
+    if finish is not None and not dry_run:
+        kept = _finished(finish, kept, report, fail_fast=fail_fast)
+    report.extra = extra(report) if extra is not None else {}
     _write(report, kept, Path(out_dir))
     return report
+
+
+def _finished(
+    finish: Finish, kept: dict[str, list[Clip]], report: PrepareReport, *, fail_fast: bool
+) -> dict[str, list[Clip]]:
+    clips, problems = finish([clip for split in kept.values() for clip in split])
+    if problems and fail_fast:
+        raise UserError(f"{problems[0]}; leave out --fail-fast to keep the other rows")
+    report.problems += problems
+    splits: dict[str, list[Clip]] = {}
+    for clip in clips:
+        splits.setdefault(clip.split or DEFAULT_SPLIT, []).append(clip)
+    return splits
 
 
 def _with_progress(results: Iterator[Row | Problem]) -> Iterable[Row | Problem]:

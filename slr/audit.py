@@ -1,10 +1,10 @@
 """Does one set of clips leak into another? Texts, runs of glosses of one broadcast, signers and media in common.
 
-Phoenix-2014 and 2014T were cut from the same broadcasts, each in its own way. A clip of one whose glosses stand in a row
-in a clip of the other, in the same broadcast, shows the same performance. The share of A in B is the share of A's
-glosses in such runs: for each clip of A the longest run of at least `min_run` glosses that some clip of B of the same
-group has in a row. Marks that only one corpus writes (__ON__, loc-, -PLUSPLUS …) are taken off first. The same figure
-with B's groups shuffled says how much of it is chance.
+Phoenix-2014 and 2014T were cut from the same broadcasts, each in its own way. A clip of one whose glosses stand
+in a row in a clip of the other, in the same broadcast, shows the same performance. The share of A in B is the share of
+A's glosses in such runs: for each clip of A the longest run of at least `min_run` glosses that some clip of B of the
+same group has in a row. Marks that only one corpus writes (__ON__, loc-, -PLUSPLUS …) are taken off first. The same
+figure with B's groups shuffled says how much of it is chance.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class Audit:
     a_name: str
     b_name: str
     min_run: int
+    has_groups: bool
     num_shared_groups: int
     shared_persons: tuple[str, ...]
     shared_ids: tuple[str, ...]
@@ -123,6 +124,7 @@ class Audit:
             "a": self.a_name,
             "b": self.b_name,
             "min_run": self.min_run,
+            "has_groups": self.has_groups,
             "num_shared_groups": self.num_shared_groups,
             "shared_persons": list(self.shared_persons),
             "num_shared_ids": len(self.shared_ids),
@@ -133,17 +135,15 @@ class Audit:
     def summary(self) -> str:
         """Return the figures as lines for people."""
         lines = [
-            *(_direction_text(self.a_name, self.b_name, self.a_in_b, self.min_run)),
-            *(_direction_text(self.b_name, self.a_name, self.b_in_a, self.min_run)),
+            *_direction_text(self.a_name, self.b_name, self.a_in_b, self.min_run, has_groups=self.has_groups),
+            *_direction_text(self.b_name, self.a_name, self.b_in_a, self.min_run, has_groups=self.has_groups),
             f"groups (broadcasts) in both: {self.num_shared_groups}; ids in both: {len(self.shared_ids)}; signers in "
             f"both: {', '.join(self.shared_persons) or 'none'}",
         ]
         return "\n".join(lines)
 
 
-def audit(
-    a: str | Path, b: str | Path, *, min_run: int = MIN_RUN, marks: Marks = "auto", seed: int = 0
-) -> Audit:
+def audit(a: str | Path, b: str | Path, *, min_run: int = MIN_RUN, marks: Marks = "auto", seed: int = 0) -> Audit:
     """Compare two sets of clips.
 
     Args:
@@ -168,6 +168,7 @@ def audit(
         a_name=str(a),
         b_name=str(b),
         min_run=min_run,
+        has_groups=any(clip.group for clip in (*first, *second)),
         num_shared_groups=len({clip.group for clip in first} & {clip.group for clip in second} - {""}),
         shared_persons=tuple(sorted({c.person for c in first} & {c.person for c in second} - {""})),
         shared_ids=tuple(sorted({c.id for c in first} & {c.id for c in second})),
@@ -244,9 +245,7 @@ def _direction(first: list[_Clip], second: list[_Clip], min_run: int, seed: int)
 
 def _overlaps(first: list[_Clip], by_group: Mapping[str, list[_Clip]], min_run: int) -> list[Overlap]:
     """Clips with a run in common with a clip of the group of the same name."""
-    places = {
-        group: _places(by_group[group], min_run) for group in {clip.group for clip in first} if group in by_group
-    }
+    places = {group: _places(by_group[group], min_run) for group in {clip.group for clip in first} if group in by_group}
     found = []
     for clip in first:
         run, other = _longest_run(clip.tokens, places.get(clip.group, {}), min_run)
@@ -296,12 +295,12 @@ def _control(first: list[_Clip], by_group: Mapping[str, list[_Clip]], min_run: i
     return num_found / _NUM_SHUFFLES
 
 
-def _direction_text(one: str, other: str, found: Direction, min_run: int) -> list[str]:
+def _direction_text(one: str, other: str, found: Direction, min_run: int, *, has_groups: bool) -> list[str]:
     control = "no control" if found.control_share is None else f"{found.control_share:.2%} with groups shuffled"
-    lines = [
-        f"{one} in {other}: {found.share:.1%} of {found.num_tokens} glosses are in runs of {min_run} or more of the "
-        f"same group ({control})",
+    where = "of the same group" if has_groups else "anywhere (no broadcasts or groups are known)"
+    return [
+        f"{one} in {other}: {found.share:.1%} of {found.num_tokens} glosses are in runs of {min_run} or more {where} "
+        f"({control})",
         f"  clips completely contained: {found.num_full}; at least half: {found.num_half}; of {found.num_clips}",
         f"  same text, any group: {len(found.verbatim)} clips; same media file: {len(found.same_media)} clips",
     ]
-    return lines

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +140,10 @@ def _load_transformers(folder: Path, window_frames: int | None, stride: int | No
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         config = getattr(config, "vision_config", config)
-        model, info = AutoModel.from_pretrained(
-            folder, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        with _quiet_transformers():
+            model, info = AutoModel.from_pretrained(
+                folder, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ArtefactError(f"{folder}: can't be loaded ({str(error).splitlines()[0][:200]})") from error
     model_type = str(config.model_type)
@@ -160,8 +163,24 @@ def _load_transformers(folder: Path, window_frames: int | None, stride: int | No
         architecture=architecture | {"model_type": model_type},
     )  # fmt: skip
     encoder = FrameEncoder(spec)
-    encoder.backbone.load_state_dict(model.state_dict())
+    kept = encoder.backbone.state_dict()
+    encoder.backbone.load_state_dict({name: value for name, value in model.state_dict().items() if name in kept})
     return _with_dim(encoder)
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without its bar and its table of weights: what matters of it is checked here."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        logging.enable_progress_bar()
 
 
 _Triple = tuple[float, float, float]

@@ -178,8 +178,11 @@ def _backbone(spec: EncoderSpec) -> nn.Module:
         return _torchvision_backbone(spec.name)
     from transformers import AutoConfig, AutoModel
 
-    model: nn.Module = AutoModel.from_config(AutoConfig.for_model(**spec.architecture))
-    return model
+    model: Any = AutoModel.from_config(AutoConfig.for_model(**spec.architecture))
+    if spec.pooling != "pooler" and getattr(model, "pooler", None) is not None:
+        model.pooler = None  # not used, absent from many files, and then random: the digest would never be the same
+    backbone: nn.Module = model
+    return backbone
 
 
 def _torchvision_backbone(name: str) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -391,6 +391,8 @@ def _needs(stored: Bundle, rate_hz: float) -> Needs:
 
 def _build(stored: Bundle) -> nn.Module:
     kind = KINDS[stored.kind]
+    if importlib.util.find_spec(kind.module) is None:
+        raise ArtefactError(f"{stored.folder}: this version has no model of kind '{stored.kind}'; upgrade signwave")
     try:
         model = cast(nn.Module, getattr(importlib.import_module(kind.module), kind.name)(**stored.config))
         model.load_state_dict(stored.state_dict())

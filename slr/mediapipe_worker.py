@@ -1,11 +1,11 @@
 """Run MediaPipe holistic in a Python of its own: pictures come in on stdin, landmarks go out on stdout.
 
-Started by slr.pose_extraction with an interpreter that has mediapipe; this toolkit need not be installed there, so nothing
+Started by slr.landmarks with an interpreter that has mediapipe; this toolkit need not be installed there, so nothing
 but the standard library, numpy and mediapipe is imported.
 
 Out, once: a line of JSON {"mediapipe": version, "components": [[name, [point, …], [[from, to], …]], …]}.
-In, per clip: a line of JSON {"height": H, "width": W}, then for each picture the byte F and H · W · 3 bytes of RGB, then
-the byte E. Out, per picture: little-endian float32 (J, 4) x and y in pixels, z as MediaPipe gives it, confidence.
+In, per clip: a line of JSON {"height": H, "width": W}, then for each picture the byte F and H · W · 3 bytes of RGB,
+then the byte E. Out, per picture: little-endian float32 (J, 4): x and y in pixels, z as MediaPipe gives it, confidence.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def components(holistic: Any) -> list[tuple[str, list[str], list[tuple[int, int]
 
 
 def landmarks(results: Any, width: int, height: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """(J, 4) float32 of one picture, zeros for parts that aren't found; hands and face have no confidence of their own."""
+    """(J, 4) float32 of one picture, zeros for parts that aren't found; only the body has a confidence of its own."""
     parts = (
         (results.pose_landmarks, 33),
         (results.face_landmarks, 468),

@@ -1,4 +1,4 @@
-"""One packed file: a clip as a short video or several as a shard of JPEG pictures, written and held against its source."""
+"""One packed file, written and held against its source: a clip as a short video, or several as JPEG pictures."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from signwave.media.paths import MEMBER_SEPARATOR
 from signwave.media.poses import read_pose
 from signwave.media.video import DEFAULT_PICTURE_FPS, open_video, write_video
 from signwave.rundir import atomic_path, sha256_file
-from slr.reading import find_poses
 
 Container = Literal["video", "jpeg"]
 MAX_PSNR_DB = 99.0
 """Stands for identical pictures, whose PSNR is infinite."""
+_MAX_NAME = 180  # file systems end at 255
 _SAMPLE_EVERY = 16  # frames of which one is compared with its source
 
 
@@ -77,6 +77,8 @@ class Packed(NamedTuple):
 def safe_name(clip_id: str) -> str:
     """A clip's id as the name of a file or folder: odd characters become %XX, and no name is hidden or an option."""
     name = quote(clip_id, safe=" ,+=@()")
+    if len(name) > _MAX_NAME:
+        name = name[: _MAX_NAME - 17] + "-" + hashlib.sha256(clip_id.encode()).hexdigest()[:16]
     return f"%{ord(name[0]):02X}{name[1:]}" if name[0] in ".-" else name
 
 
@@ -189,8 +191,8 @@ def _checked(clip: Clip, source: _Source, file: Path, path: str, sha256: str) ->
         raise MediaError(clip.path, text, frames_obtained=number, frames_announced=source.num_frames)
     error = float(np.mean(errors))
     psnr_db = MAX_PSNR_DB if error == 0 else min(MAX_PSNR_DB, 10 * float(np.log10(255**2 / error)))
-    poses = find_poses(clip.path, clip.poses_path)
-    if poses is not None and (clip.start_seconds > 0 or clip.end_seconds is not None):
+    poses = clip.poses_path or _beside(clip.path)
+    if poses and (clip.start_seconds > 0 or clip.end_seconds is not None):
         cut = file.parent / f"{safe_name(clip.id)}.pose"
         _cut_poses(poses, cut, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds)
         poses = str(cut)
@@ -205,6 +207,12 @@ def _checked(clip: Clip, source: _Source, file: Path, path: str, sha256: str) ->
         sha256=sha256,
     )
     return Packed(moved, round(psnr_db, 3))
+
+
+def _beside(path: str) -> str:
+    """The keypoints that a reader would find beside the source, and no longer beside the packed file."""
+    poses = Path(path).with_suffix(".pose")
+    return str(poses) if poses.is_file() else ""
 
 
 def _squared_error(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

@@ -1,6 +1,6 @@
 """Frame folders and long recordings, re-encoded to what a loader reads fast: short videos, or shards of JPEG pictures.
 
-    report = pack_all(clips, out_dir, size_px=(256, 256), num_workers=8)
+    report = pack_all(clips, out_dir, settings=PackSettings(size_px=(256, 256)), num_workers=8)
     manifest.write(out_dir / "train.jsonl.gz", report.clips)
 
 A clip becomes `SPLIT/ID.mp4` (h264 without what is slow to decode, a key frame every half second) or the folder
@@ -128,7 +128,7 @@ def pack_all(
         The packed clips, the problems, and how like the sources the packed frames are.
 
     Raises:
-        ManifestError: two clips of a split have one id.
+        ManifestError: two clips of a split have one id, or one is no video.
         UserError: a worker process died, e.g. for lack of memory.
     """
     out = Path(out_dir)
@@ -188,6 +188,8 @@ def _jobs(clips: list[Clip], out: Path, settings: PackSettings) -> list[_Job]:
     for clip in clips:
         if (clip.split, clip.id) in seen:
             raise ManifestError(f"two clips of split '{clip.split}' have the id {clip.id!r}; ids must differ")
+        if clip.kind != "video":
+            raise ManifestError(f"clip {clip.id!r} is of kind '{clip.kind}'; only video is packed, leave it out")
         seen.add((clip.split, clip.id))
         by_split.setdefault(clip.split, []).append(clip)
     jobs = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ _NUM_ROWS = 10
 _NUM_THUMBNAILS = 12
 _THUMBNAIL_PX = 96  # the shorter side
 _WIDTH_INCHES = 12.0
+_STRIP_INCHES = (0.9, 11.0)
+"""About how high and wide the strip of thumbnails comes out."""
 _LABEL_LEVELS = 3
 
 
@@ -68,7 +70,7 @@ def figure_of(transcript: Transcript, posteriors: Posteriors | None, tokens: Seq
     return figure
 
 
-def thumbnails(path: str, times_seconds: NDArray[np.float64]) -> NDArray[np.uint8]:
+def thumbnails(path: str, times_seconds: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """What a clip shows at some times: frames of a video, or the drawn skeleton of a `.pose` file.
 
     Args:
@@ -88,11 +90,11 @@ def thumbnails(path: str, times_seconds: NDArray[np.float64]) -> NDArray[np.uint
         size_px = (max(1, round(video.height_px * scale)), max(1, round(video.width_px * scale)))
         last = max(0.0, (video.num_frames - 1) / video.fps)
     with open_video(path, size_px=size_px) as small:
-        pixels = small.frames_at_seconds(np.minimum(times_seconds, last)).pixels
+        pixels = small.frames_at_seconds(np.minimum(times_seconds, last).tolist()).pixels
     return np.asarray(pixels.transpose(0, 2, 3, 1))
 
 
-def _skeletons(path: str, times_seconds: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _skeletons(path: str, times_seconds: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     pose = read_pose(path, layout=LAYOUTS["all"])
     chosen = np.clip((times_seconds * pose.fps + 1e-3).astype(np.int64), 0, len(pose) - 1)
     few = PoseFrames(
@@ -120,13 +122,11 @@ def _draw_strip(ax: Axes, path: str, span: tuple[float, float], end: float) -> N
         # The recognition stands without its thumbnails: a pipe that has been read can't be read again.
         log.warning("%s: no thumbnails (%s)", path, error)
         return
-    box = ax.get_position()
-    figure = ax.figure
-    ratio = box.height * figure.get_figheight() / (box.width * figure.get_figwidth()) if figure else 0.1
-    tall = pictures.shape[1] / pictures.shape[2]
+    seconds_per_inch = (span[1] - span[0]) / _STRIP_INCHES[1]
+    height_px, width_px = pictures.shape[1:3]
+    # As wide as its shape asks, at most its place.
+    half = min(0.48 * width, 0.5 * _STRIP_INCHES[0] * width_px / height_px * seconds_per_inch)
     for picture, middle in zip(pictures, middles, strict=True):
-        # As wide as its shape asks, at most its place.
-        half = min(0.48 * width, 0.5 * (span[1] - span[0]) * ratio / tall)
         ax.imshow(picture, extent=(middle - half, middle + half, 0, 1), aspect="auto")
     ax.set_xlim(span)
     ax.set_ylim(0, 1)

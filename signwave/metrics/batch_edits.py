@@ -28,7 +28,7 @@ _NO_REFERENCE, _NO_HYPOTHESIS = -1, -2  # padding, equal to no token and not to 
 
 
 class BatchCounts(NamedTuple):
-    """Counts of each pair; every field is (N,) int64. `correct + substitutions + deletions` are the reference tokens."""
+    """Counts of each pair; every field is (N,) int64."""
 
     correct: IntArray
     substitutions: IntArray
@@ -52,7 +52,7 @@ def count_edits_batch(
     *,
     costs: EditCosts | None = None,
 ) -> BatchCounts:
-    """Count the errors of each of N sentence pairs: the counts of `count_edits`, for many pairs hundreds of times faster.
+    """Count the errors of each of N sentence pairs: the counts of `count_edits`, many pairs at a time.
 
     Memory grows with the tokens given, never with the product of two lengths.
 
@@ -134,7 +134,7 @@ def _padded(flat: NDArray[np.int32], starts: IntArray, sizes: IntArray, padding:
     steps = np.arange(int(sizes.max(initial=0)))[:, None]
     if not steps.size or not flat.size:
         return np.full((len(steps), len(sizes)), padding, dtype=np.int32)
-    tokens = flat[np.minimum(starts[None, :] + steps, len(flat) - 1)]
+    tokens: NDArray[np.int32] = flat[np.minimum(starts[None, :] + steps, len(flat) - 1)]
     tokens[steps >= sizes[None, :]] = padding
     return tokens
 
@@ -186,7 +186,7 @@ def _walk_diagonals(
     """
     (num_rows, num_items), num_columns = references.shape, len(hypotheses)
     packing = _Packing.of(num_rows, num_columns, costs)
-    no_preference = ~((3 << packing.count_bits))
+    no_preference = ~(3 << packing.count_bits)
     # Row i of a diagonal d is the cell of i reference and d - i hypothesis tokens.
     before, last, here = (np.zeros((num_rows + 1, num_items), dtype=packing.dtype) for _ in range(3))
     other = np.empty_like(here)

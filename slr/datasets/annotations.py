@@ -17,11 +17,6 @@ from signwave.media.video import open_video
 from signwave.prepare import Problem, Row
 from slr.datasets.videos import in_span
 
-__all__ = [
-    *("Problem", "Published", "Record", "Row", "broadcast_of", "check_media", "features_folder", "find_base"),
-    *("frame_folder", "labelled", "plain_name", "read_records"),
-]
-
 _NUM_SUBFOLDERS = 64
 """A folder with more of them holds clips; what is looked for doesn't lie there."""
 _NUM_PARENTS = 3

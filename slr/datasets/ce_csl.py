@@ -1,16 +1,18 @@
 """CE-CSL: Chinese Sign Language in complex environments, filmed by 12 people against their own backgrounds.
 
-What        5,988 clips (train, dev, test: 4,973, 515, 500) with glosses and Chinese sentences; 1080p video.
+What        5,988 clips (train, dev, test: 4,973, 515, 500) with glosses and Chinese sentences.
 From        the repository woshisad159/TFNet, which links the download.
 Licence     none is stated; ask the authors before you publish what you make of it.
-Cite        Zhu, Li, Yuan, Fan and Gan, "Continuous sign language recognition based on ... TFNet", arXiv 2409.11960.
-Metric      WER on glosses cleaned as the authors do (see below): `slr score --protocol plain`. TFNet: 42.1 dev, 41.9 test.
+Cite        Zhu, Li, Yuan, Fan and Gan, "A Chinese continuous sign language dataset based on complex environments",
+            arXiv 2409.11960.
+Metric      WER on glosses cleaned as the authors do (see below): `slr score --protocol plain`; TFNet has 42.1 on dev
+            and 41.9 on test.
 Layout      label/{train,dev,test}.csv (Number,Translator,Chinese Sentences,Gloss,Note; glosses parted by '/') and
             video/SPLIT/TRANSLATOR/NUMBER.mp4.
 
-Traps. Glosses carry notes in brackets, and numbers that tell variants of a sign apart. The authors drop both before they
-count 3,515 glosses, and so does this reader (3,862 otherwise). Full stops and question marks are glosses of their own,
-one a sentence, and count in the published error rates. dev and test hold no gloss that train lacks.
+Traps. Glosses carry notes in brackets, and numbers that tell variants of a sign apart. The authors drop both before
+they count 3,515 glosses, and so does this reader (3,862 otherwise). Full stops and question marks are glosses of their
+own, one a sentence, and count in the published error rates. dev and test hold no gloss that train lacks.
 """
 
 from __future__ import annotations
@@ -21,17 +23,8 @@ from functools import partial
 from pathlib import Path
 
 from signwave.manifest import Clip
-from slr.datasets.annotations import (
-    Problem,
-    Published,
-    Record,
-    Row,
-    check_media,
-    find_base,
-    labelled,
-    plain_name,
-    read_records,
-)
+from signwave.prepare import Problem, Row
+from slr.datasets.annotations import Published, Record, check_media, find_base, labelled, plain_name, read_records
 
 RATE_HZ = 25.0
 LANGUAGE, SPOKEN_LANGUAGE = "csl", "zh"

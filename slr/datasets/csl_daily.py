@@ -10,8 +10,8 @@ Layout      sentence_label/split_1.txt (name|split) with sentence_label/video_ma
             (index|name|length|gloss|char|word|postag) or csl2020ct_v2.pkl, and pictures NAME/000000.jpg of 512 × 512 in
             sentence/frames_512x512 or sentence_frames-512x512; any folder above or inside is taken.
 
-Traps. Names are SENTENCE_PERFORMER_TAKE, e.g. S000020_P0004_T00. split_1.txt lists S000005_P0004_T00, for which there is
-no label, and lacks S000007_P0003_T00, for which there is one: both are reported. Pictures packed in one zip of two
+Traps. Names are SENTENCE_PERFORMER_TAKE, e.g. S000020_P0004_T00. split_1.txt lists S000005_P0004_T00, for which there
+is no label, and lacks S000007_P0003_T00, for which there is one: both are reported. Pictures packed in one zip of two
 million members must be unpacked first.
 """
 
@@ -24,17 +24,8 @@ from typing import Any
 from signwave.errors import ManifestError, UserError
 from signwave.manifest import Clip
 from signwave.plain_pickle import read_plain
-from slr.datasets.annotations import (
-    Problem,
-    Published,
-    Record,
-    Row,
-    check_media,
-    find_base,
-    labelled,
-    plain_name,
-    read_records,
-)
+from signwave.prepare import Problem, Row
+from slr.datasets.annotations import Published, Record, check_media, find_base, labelled, plain_name, read_records
 
 RATE_HZ = 30.0
 LANGUAGE, SPOKEN_LANGUAGE = "csl", "zh"

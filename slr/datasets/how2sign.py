@@ -1,6 +1,6 @@
 """How2Sign: instructions translated into American Sign Language in a studio, with English sentences and no glosses.
 
-What        over 80 hours, 11 signers, about 35,000 sentences in 2,456 videos.
+What        over 80 hours, 11 signers, about 35,000 sentences.
 From        how2sign.github.io.
 Licence     CC BY-NC 4.0.
 Cite        Duarte and others, "How2Sign: a large-scale multimodal dataset for continuous American Sign Language",
@@ -18,6 +18,7 @@ how2sign_{train,val,test}.csv (START, END) is read with a warning in the log. So
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,8 @@ from typing import NamedTuple
 
 from signwave.errors import ManifestError, UserError
 from signwave.manifest import Clip
-from slr.datasets.annotations import Problem, Published, Record, Row, check_media, plain_name, read_records
+from signwave.prepare import Problem, Row
+from slr.datasets.annotations import Published, Record, check_media, plain_name, read_records
 from slr.datasets.videos import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 RATE_HZ = 30.0
 LANGUAGE, SPOKEN_LANGUAGE = "ase", "en"
 SPLITS = ("train", "val", "test")
+_KEYPOINTS = "openpose_output"
+"""A folder of this name holds millions of files, none of which is read here."""
 
 PUBLISHED: Mapping[str, Published] = {}
 """The realigned tables hold other numbers of rows than the paper, so there is nothing to compare with."""
@@ -49,14 +53,14 @@ def prepare(raw: str | Path) -> Iterator[Row | Problem]:
     folder = Path(raw).expanduser().absolute()
     if not folder.is_dir():
         raise UserError(f"{raw}: no such folder; give the folder that holds the tables and the videos")
-    tables = {split: times for split in SPLITS if (times := _find_table(folder, split))}
+    files = _find_files(folder)
+    tables = {split: times for split in SPLITS if (times := _find_table(files, split))}
     if not tables:
         raise UserError(f"{raw}: holds no how2sign_realigned_train.csv, _val.csv or _test.csv; copy them there")
-    videos = _find_videos(folder)
     for split, times in tables.items():
         columns = ("VIDEO_NAME", "SENTENCE_NAME", times.start, times.end, "SENTENCE")
         for record in read_records(times.table, columns=columns, separators="\t,|"):
-            yield record if isinstance(record, Problem) else _row(record, split, times, videos)
+            yield record if isinstance(record, Problem) else _row(record, split, times, files)
 
 
 def check(clip: Clip) -> Clip:
@@ -64,14 +68,26 @@ def check(clip: Clip) -> Clip:
     return check_media(clip, rate_hz=RATE_HZ)
 
 
-def _find_table(folder: Path, split: str) -> _Times | None:
+def _find_files(folder: Path) -> dict[str, list[Path]]:
+    """Tables by name, videos by name without suffix."""
+    files: dict[str, list[Path]] = {}
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != _KEYPOINTS)
+        for name in sorted(names):
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in (".csv", *SUFFIXES):
+                files.setdefault(name if suffix.lower() == ".csv" else stem, []).append(Path(parent, name))
+    return files
+
+
+def _find_table(files: Mapping[str, list[Path]], split: str) -> _Times | None:
     for name, start, end in (
         (f"how2sign_realigned_{split}.csv", "START_REALIGNED", "END_REALIGNED"),
         (f"how2sign_{split}.csv", "START", "END"),
     ):
-        found = sorted(folder.rglob(name))
+        found = files.get(name, [])
         if len(found) > 1:
-            raise UserError(f"{folder}: holds {len(found)} tables {name} ({found[0]}, {found[1]}); leave one of them")
+            raise UserError(f"{found[0]} and {found[1]} are both there; leave one of them")
         if found:
             if start == "START":
                 log.warning("%s has the times of the first release, which are off; use the realigned table", found[0])
@@ -79,23 +95,15 @@ def _find_table(folder: Path, split: str) -> _Times | None:
     return None
 
 
-def _find_videos(folder: Path) -> dict[str, list[Path]]:
-    videos: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES:
-            videos.setdefault(path.stem, []).append(path)
-    return videos
-
-
-def _row(record: Record, split: str, times: _Times, videos: Mapping[str, list[Path]]) -> Row | Problem:
+def _row(record: Record, split: str, times: _Times, files: Mapping[str, list[Path]]) -> Row | Problem:
     values = record.values
     try:
         name = plain_name(values["SENTENCE_NAME"])
         start, end = (_seconds(values[column]) for column in (times.start, times.end))
         if end <= start:
             return Problem(record.where, f"'{name}' ends at {end} s and starts at {start} s; correct its times", "span")
-        cut = _choose(videos.get(name, []), split)
-        path = cut or _choose(videos.get(values["VIDEO_NAME"], []), split)
+        cut = _choose(files.get(name, []), split)
+        path = cut or _choose(files.get(values["VIDEO_NAME"], []), split)
         if path is None:
             reason = f"no video {name} or {values['VIDEO_NAME']} in the folder; copy it there"
             return Problem(record.where, reason, "missing")
@@ -120,7 +128,7 @@ def _row(record: Record, split: str, times: _Times, videos: Mapping[str, list[Pa
 def _choose(found: list[Path], split: str) -> Path | None:
     """Of several videos of one name, the one below a folder that is named after the split."""
     inside = [path for path in found if any(split in part for part in path.parts[-6:-1])]
-    return (inside or found or [None])[0]
+    return next(iter(inside or found), None)
 
 
 def _seconds(text: str) -> float:

@@ -22,11 +22,10 @@ from functools import partial
 from pathlib import Path
 
 from signwave.manifest import Clip
+from signwave.prepare import Problem, Row
 from slr.datasets.annotations import (
-    Problem,
     Published,
     Record,
-    Row,
     broadcast_of,
     check_media,
     features_folder,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from slr.datasets.annotations import Problem, Published, Row
+from signwave.prepare import Problem, Row
+from slr.datasets.annotations import Published
 from slr.datasets.phoenix2014 import check, rows_of
 
 __all__ = ["PUBLISHED", "check", "prepare"]

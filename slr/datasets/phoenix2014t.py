@@ -9,8 +9,8 @@ Layout      PHOENIX-2014-T/annotations/manual/PHOENIX-2014-T.{train,dev,test}.co
             (name|video|start|end|speaker|orth|translation) and features/fullFrame-210x260px/SPLIT/NAME/images0001.png.
 
 Traps. The column `video` says NAME/1/*.png, but there is no folder 1. start and end are always -1. A stray .lprof file
-lies among the frames of dev. The train split holds sentences of Phoenix-2014's dev and test (13 to 15 % of their glosses):
-what was trained here must not be evaluated there.
+lies among the frames of dev. The train split holds sentences of Phoenix-2014's dev and test (13 to 15 % of their
+glosses): what was trained here must not be evaluated there.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from functools import partial
 from pathlib import Path
 
 from signwave.manifest import Clip
+from signwave.prepare import Problem, Row
 from slr.datasets.annotations import (
-    Problem,
     Published,
     Record,
-    Row,
     broadcast_of,
     check_media,
     features_folder,

@@ -209,7 +209,7 @@ class KeypointConformer(nn.Module):
     def _radius_frames(self) -> int | None:
         if self.conformer.radius_steps is None:
             return None
-        in_halvings = sum(_FRONT_KERNEL // 2 * 2**place for place in range(len(self.halvings)))
+        in_halvings = _FRONT_KERNEL // 2 * (self.stride - 1)  # the kernel's reach, doubled from one halving to the next
         in_steps = _STREAM_KERNEL // 2 + self.conformer.radius_steps
         return 1 + in_halvings + in_steps * self.stride  # the 1: movement looks one frame to either side
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from signwave.batch import Encoded
 from slr.models.masking import mask_time
-from slr.models.s3d_layers import ConvNorm, Stage
+from slr.models.s3d_layers import ConvNorm, Stage, lay_channels_last
 from slr.models.s3d_trunk import S3dTrunk
 from slr.models.slr_head import SlrHead, pool_space
 
@@ -71,6 +71,7 @@ class Pyramid(nn.Module):
             )
             for level in range(NUM_LEVELS - 1)
         )
+        lay_channels_last(self.upsampling)
         self.heads = nn.ModuleList(SlrHead(count, vocab_size, **head) for count in channels[:-1])
 
     def forward(self, stages: Sequence[Stage]) -> dict[str, Encoded]:

@@ -160,7 +160,7 @@ class S3d(nn.Module):
             load_kinetics(self.trunk, path)
 
     def prepare(self, inputs: Tensor, num_frames: Tensor) -> Tensor:
-        """What the trunk reads: (B, C, T, H, W) in the type to compute in and the memory layout of the weights.
+        """What the trunk reads: (B, C, T, H, W) in the type to compute in, the channels last in memory.
 
         Args:
             inputs: as for `heads`.
@@ -169,8 +169,7 @@ class S3d(nn.Module):
         weight = self.trunk.features[0].get_parameter("0.0.weight")
         kind = weight.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-        last = weight.is_contiguous(memory_format=torch.channels_last_3d)
-        layout = torch.channels_last_3d if last else torch.contiguous_format
+        layout = torch.channels_last_3d
         if self.reads == "keypoints":
             if inputs.ndim != 4 or inputs.shape[2] != self.num_keypoints:
                 raise ValueError(f"keypoints must be (B, T, {self.num_keypoints}, 3), got {tuple(inputs.shape)}")

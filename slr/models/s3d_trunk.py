@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from signwave.errors import ArtefactError
 from slr.models.masking import MaskedBatchNorm, conv_steps
-from slr.models.s3d_layers import ConvNorm, Inception, MaxPool, SeparableConv, Stage
+from slr.models.s3d_layers import ConvNorm, Inception, MaxPool, SeparableConv, Stage, lay_channels_last
 
 FIRST_CONV = "features.0.0.0.weight"
 """The one weight that depends on what the trunk looks at."""
@@ -38,6 +38,8 @@ _INCEPTIONS = {
 
 class S3dTrunk(nn.Module):
     """Blocks 1 to `num_blocks` of S3D; TwoStream-SLR takes four: 832 channels, one step every 4 frames.
+
+    Weights lie in memory with the channels last, which half-precision kernels of GPUs want; give inputs alike.
 
     Args:
         in_channels: 3 for RGB, J for heat maps.
@@ -76,6 +78,7 @@ class S3dTrunk(nn.Module):
         self.radius_frames = (3, 5, 9, 31, 51)[num_blocks - 1]
         for layer in self.features[: self._end(freeze_blocks)]:
             layer.requires_grad_(False)
+        lay_channels_last(self)
 
     @staticmethod
     def _end(num_blocks: int) -> int:

@@ -14,7 +14,7 @@ from slr.models.interface import MAIN, Distillation, HeadLosses, Heads, Reads
 from slr.models.masking import mask_time
 from slr.models.pyramid import pyramid_names
 from slr.models.s3d import Normalisation, S3d
-from slr.models.s3d_layers import Stage
+from slr.models.s3d_layers import Stage, lay_channels_last
 from slr.models.s3d_trunk import load_exactly
 from slr.models.slr_head import SlrHead, pool_space
 
@@ -252,6 +252,7 @@ class Lateral(nn.Module):
                 nn.init.zeros_(conv.weight)
             else:
                 nn.init.kaiming_normal_(conv.weight)
+        lay_channels_last(self)
 
     def forward(self, rgb: Stage, pose: Stage) -> tuple[Stage, Stage]:
         """Both stages with what the other one gives."""

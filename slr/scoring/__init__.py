@@ -1,7 +1,7 @@
 """Scoring of recognised glosses: protocols as objects, counts as sclite's, tables, alignments, paired comparison.
 
-    evaluation = score("hypotheses.ctm", "test.stm", protocol="official-p14")
-    tables = breakdown(evaluation.pairs, train_texts=texts)
+evaluation = score("hypotheses.ctm", "test.stm", protocol="official-p14")
+tables = breakdown(evaluation.pairs, train_texts=texts)
 """
 
 from slr.scoring.compare import Comparison, compare

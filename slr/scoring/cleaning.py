@@ -96,9 +96,7 @@ def clean_p14(lines: Iterable[str]) -> list[str]:
 
 def clean_p14t(lines: Iterable[str]) -> list[str]:
     """Lines of a CTM as the official script of Phoenix-2014T leaves them: equal neighbours of a clip are merged."""
-    kept = [
-        _apply(_P14T_LINE, line) for line in lines if not (_DROPPED.search(line) or _P14T_DROPPED.search(line))
-    ]
+    kept = [_apply(_P14T_LINE, line) for line in lines if not (_DROPPED.search(line) or _P14T_DROPPED.search(line))]
     filled = _fill_empty(kept)
     # awk compares the last field and the id with those of the line before.
     marks = [(line.split()[0], line.split()[-1]) for line in filled]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from signwave.errors import UserError
-from signwave.metrics import EditCounts, Interval, count_edits_batch, error_rate_interval
+from signwave.metrics import EditCounts, Interval, count_edits_batch
 from signwave.metrics.edits import SCLITE
 from slr.scoring.broadcasts import broadcast
+from slr.scoring.intervals import rate_interval
 from slr.scoring.protocols import PROTOCOLS, Prepared, by_name
 from slr.scoring.readers import Hypothesis, Reference, read_hypotheses, read_references
 
@@ -102,7 +103,7 @@ class Evaluation:
         for name, what in told.items():
             ids: tuple[str, ...] = getattr(self, name)
             if ids:
-                lines.append(f"  {len(ids)} clips {what}: {', '.join(ids[:3])}{' …' if len(ids) > 3 else ''}")  # noqa: PLR2004
+                lines.append(f"  {len(ids)} clips {what}: {', '.join(ids[:3])}{' …' if len(ids) > 3 else ''}")
         return "\n".join([*lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
 
@@ -143,7 +144,7 @@ def score(
         rules=prepared.rules,
         pairs=tuple(pairs),
         total=total(counts),
-        interval=error_rate_interval(counts, groups=groups, num_resamples=num_resamples),
+        interval=rate_interval(counts, groups=groups, num_resamples=num_resamples),
         cluster=cluster,
         missing=tuple(clip_id for clip_id in clips if clip_id not in found),
         empty=tuple(clip_id for clip_id in named if not found[clip_id].tokens),

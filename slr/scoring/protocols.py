@@ -97,11 +97,11 @@ def _slrt(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Hypo
         clean, rules = cleaning.clean_sentence_p14t, "phoenix2014t"
     else:
         return plain
-    sides = (
+    left, right = (
         {clip_id: clean(" ".join(tokens)).split() for clip_id, tokens in side.items()}
         for side in (plain.references, plain.hypotheses)
     )
-    return Prepared(*sides, rules)
+    return Prepared(left, right, rules)
 
 
 def _official(
@@ -154,7 +154,7 @@ def _through_chain(
     kept: dict[str, list[str]] = {}
     for line in chain(lines):
         fields = line.split()
-        kept.setdefault(fields[0], []).append(fields[4] if len(fields) > 4 else cleaning.EMPTY)  # noqa: PLR2004
+        kept.setdefault(fields[0], []).append(fields[4] if len(fields) > 4 else cleaning.EMPTY)
     return kept, _order_warnings(references, hypotheses) if chain is cleaning.clean_p14 else ()
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from signwave import manifest
 from signwave.errors import UserError
+from slr.scoring.cleaning import EMPTY
 
 _CTM_FIELDS, _STM_FIELDS = 5, 5
 _ID_COLUMNS = ("id", "name", "clip", "file", "video_id", "number", "key")
@@ -148,7 +149,7 @@ def _hypothesis_file(path: Path) -> dict[str, Hypothesis]:
 
 
 def _ctm(path: Path) -> dict[str, Hypothesis]:
-    """Lines `id channel start duration gloss [confidence]`; a comment `;; id` names a clip with nothing in it."""
+    """Lines `id channel start duration gloss [confidence]`; `;; id` or the gloss [EMPTY] name a clip without any."""
     found: dict[str, Hypothesis] = {}
     empty: list[str] = []
     for number, line in enumerate(_text(path).splitlines(), 1):
@@ -161,7 +162,7 @@ def _ctm(path: Path) -> dict[str, Hypothesis]:
             continue
         start, duration = _ctm_times(fields, f"{path}:{number}")
         hypothesis = found.setdefault(fields[0], Hypothesis([], [], fields[1]))
-        if len(fields) >= _CTM_FIELDS and hypothesis.times is not None:
+        if len(fields) >= _CTM_FIELDS and fields[4] != EMPTY and hypothesis.times is not None:
             hypothesis.tokens.append(fields[4])
             hypothesis.times.append((start, duration))
     for clip_id in empty:
@@ -245,9 +246,9 @@ def _columns(path: Path, first_line: str, separator: str) -> _Columns:
     found = [_first_of(names, wanted) for wanted in (_ID_COLUMNS, _TEXT_COLUMNS, _PERSON_COLUMNS)]
     if found[0] >= 0 and found[1] >= 0:
         return _Columns(found[0], found[1], found[2], 1)
-    if found[0] == 0 and len(names) == 2:  # noqa: PLR2004 (a header with a name of its own for the glosses)
+    if found[0] == 0 and len(names) == 2:
         return _Columns(0, 1, -1, 1)
-    if len(names) > 2:  # noqa: PLR2004
+    if len(names) > 2:
         raise UserError(
             f"{path}:1: has {len(names)} columns and no header that names them; give a first line with one of "
             f"{', '.join(_ID_COLUMNS)} and one of {', '.join(_TEXT_COLUMNS)}, or two columns: id and glosses"
@@ -290,7 +291,7 @@ def _transcripts(path: Path) -> Iterator[tuple[int, str, Hypothesis]]:
                 yield number, Path(str(record["file"])).stem, Hypothesis(str(record["text"]).split())
         except (KeyError, TypeError) as error:
             raise UserError(
-                f"{path}:{number}: is no transcript ({error} is missing); give what `slr recognize --format json` writes"
+                f"{path}:{number}: is no transcript ({error} is missing); give what `slr recognize` writes as json"
             ) from error
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from signwave.metrics import EditCounts, align_tokens, count_edits_batch, error_rate_interval
+from signwave.metrics import EditCounts, align_tokens, count_edits_batch
 from slr.scoring.evaluation import Pair, total
+from slr.scoring.intervals import rate_interval
 
 LENGTH_BOUNDS = (1, 4, 7, 10, 15, 20)
 """First length of each bin of reference glosses."""
@@ -147,7 +148,7 @@ class _Rates:
             groups.setdefault(name_of(pair), []).append(pair.counts)
         rates = []
         for name, counts in sorted(groups.items(), key=order):
-            interval = error_rate_interval(counts, num_resamples=2000, seed=self._seed)
+            interval = rate_interval(counts, num_resamples=2000, seed=self._seed)
             rates.append(Rate(name, total(counts), interval[:2]))
         return tuple(rates)
 

@@ -165,7 +165,7 @@ def test_further_figures_and_kept_clips_reach_the_caller(tmp_path: Path) -> None
         [*rows("a", "b"), Problem("x:1", "bad")],
         tmp_path,
         on_clip=lambda item: kept.append(item.id),
-        extra=lambda: {"seen": len(kept)},
+        extra=lambda _: {"seen": len(kept)},
     )
     assert kept == ["a", "b"]
     assert report.to_dict()["seen"] == 2

@@ -116,7 +116,9 @@ def test_unusable_rows_are_named(tmp_path: Path) -> None:
 
 def test_a_clip_without_keypoints_says_what_to_do(tmp_path: Path) -> None:
     path = frame_clip(tmp_path / "clip", 5).path
-    with pytest.raises(MediaError, match="a video without keypoints, and this model reads poses; put clip.pose beside"):
+    with pytest.raises(
+        MediaError, match=r"a video without keypoints, and this model reads poses; put clip\.pose beside"
+    ):
         read(path, Needs("keypoints", 25.0))
     reading = read(path, Needs("frames+keypoints", 25.0, (8, 12)))
     assert reading.points is None

@@ -14,7 +14,7 @@ from torchvision.models.video import s3d as torchvision_s3d
 from signwave.errors import ArtefactError
 from slr.batch import SignBatch
 from slr.losses import objective
-from slr.models.masking import MaskedBatchNorm
+from slr.models.masking import MaskedBatchNorm, mask_time
 from slr.models.s3d import S3d, S3dConfig
 from slr.models.s3d_trunk import S3dTrunk, load_kinetics
 
@@ -96,7 +96,7 @@ def test_unpadded_it_is_torchvisions_s3d(reference: Any, weights: Path, num_bloc
     with torch.no_grad():
         ours = trunk(values, torch.tensor([8]))
         wanted = reference.features[:num_layers](values)
-    torch.testing.assert_close(ours[-1].values, wanted, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(ours[-1].values, wanted, atol=1e-5, rtol=1e-5)
     assert wanted.abs().max() > 0.01
     assert [stage.values.shape[1] for stage in ours] == list(trunk.block_channels)
     assert ours[-1].num_steps.tolist() == [wanted.shape[2]]
@@ -120,11 +120,12 @@ def test_wrong_weights_are_named(reference: nn.Module, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "bad.pth")
     trunk = S3dTrunk(num_blocks=4)
     before = trunk.state_dict()["features.5.branch0.0.weight"].clone()
-    with pytest.raises(ArtefactError, match="missing: features.3.1.0.weight; unexpected: features.2.0.bias; of another"):
+    names = r"missing: features\.3\.1\.0\.weight; unexpected: features\.2\.0\.bias; of another shape: features\.8"
+    with pytest.raises(ArtefactError, match=names):
         load_kinetics(trunk, tmp_path / "bad.pth")
     torch.testing.assert_close(trunk.state_dict()["features.5.branch0.0.weight"], before)
+    torch.save(reference.state_dict(), tmp_path / "good.pth")
     with pytest.raises(ArtefactError, match=r"of another shape: features.0.0.0.weight.*width 1"):
-        torch.save(reference.state_dict(), tmp_path / "good.pth")
         load_kinetics(S3dTrunk(num_blocks=4, width=0.5), tmp_path / "good.pth")
 
 
@@ -247,18 +248,19 @@ def test_checkpointing_changes_neither_gradients_nor_statistics() -> None:
 
 
 @pytest.mark.parametrize("stream", ["frames", "keypoints"])
-def test_channels_last_gives_the_same(stream: str) -> None:
+def test_channels_lie_last_all_the_way(stream: str) -> None:
     model = settled(tiny(stream))
     inputs, num_frames = clips(stream, LENGTHS)
+    last = torch.channels_last_3d
     with torch.no_grad():
-        wanted = model(inputs, num_frames)
-        model.to(memory_format=torch.channels_last_3d)
-        assert model.prepare(inputs, num_frames).is_contiguous(memory_format=torch.channels_last_3d)
-        given = model(inputs, num_frames)
-        stages = model.trunk(model.prepare(inputs, num_frames), num_frames)
-    assert all(s.values.is_contiguous(memory_format=torch.channels_last_3d) for s in stages)
-    for row, steps in enumerate(wanted.num_steps.tolist()):
-        torch.testing.assert_close(given.log_probs[row, :steps], wanted.log_probs[row, :steps], atol=1e-5, rtol=1e-5)
+        prepared = model.prepare(inputs, num_frames)
+        stages = model.trunk(prepared, num_frames)
+        assert all(values.is_contiguous(memory_format=last) for values in [prepared, *(s.values for s in stages)])
+        for parameter in model.trunk.parameters():
+            parameter.data = parameter.data.contiguous()
+        for given, wanted in zip(stages, model.trunk(prepared.contiguous(), num_frames), strict=True):
+            kept = [mask_time(stage.values, stage.num_steps, dim=2) for stage in (given, wanted)]
+            torch.testing.assert_close(*kept, atol=3e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("num_blocks", [1, 2, 3, 4, 5])

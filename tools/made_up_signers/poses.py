@@ -82,7 +82,7 @@ def write_pose(path: Path, skeleton: Skeleton, *, width_px: int, height_px: int,
 
 
 def _hand(skeleton: Skeleton, side: int) -> _Points:
-    return _Points(skeleton.hands[:, side], np.ones(skeleton.hands.shape[:1] + (21,)))
+    return _Points(skeleton.hands[:, side], np.ones((len(skeleton.hands), 21)))
 
 
 def _on_head(skeleton: Skeleton, x: float, y: float | FloatArray) -> FloatArray:

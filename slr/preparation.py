@@ -1,0 +1,147 @@
+"""What `slr prepare` does after the rows of a corpus are checked: repack its clips, find or make their keypoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from signwave.errors import UserError
+from signwave.manifest import Clip
+from signwave.prepare import Finished, Problem
+
+EXTRACT = "extract"
+_DEFAULT_RATE_HZ = 25.0
+
+
+@dataclass
+class Preparation:
+    """The stages after the check.
+
+    Attributes:
+        out_dir: folder of the manifests.
+        pack: "video" or "jpeg": how clips are repacked below out_dir/packed; "" leaves them.
+        size_px: (height, width) of the repacked frames.
+        poses: where keypoints come from: "extract" runs MediaPipe; a folder of `.pose` files, of MMPose's `.json` or
+            `.npz` files, or of OpenPose's frame files; one of SLRT's pickles; "" leaves clips without.
+        pose_python: a Python that has mediapipe.
+        num_workers: processes.
+        show_progress: show the progress on stderr.
+        figures: what the stages found, for prepare.json.
+    """
+
+    out_dir: Path
+    pack: str = ""
+    size_px: tuple[int, int] = (256, 256)
+    poses: str = ""
+    pose_python: str | None = None
+    num_workers: int = 4
+    show_progress: bool = True
+    figures: dict[str, Any] = field(default_factory=dict)
+    summaries: list[str] = field(default_factory=list)
+
+    def finish(self, clips: list[Clip]) -> Finished:
+        """Run the stages on the clips of all splits. Keypoints come first: they are made from the pictures as released.
+
+        Raises:
+            UserError: a source of keypoints isn't there, or none of it fits a clip.
+        """
+        problems: list[Problem] = []
+        for stage in ([self._with_poses] if self.poses else []) + ([self._packed] if self.pack else []):
+            clips, found = stage(clips)
+            problems += found
+        return Finished(clips, problems)
+
+    def _packed(self, clips: list[Clip]) -> Finished:
+        from slr.packing import PackSettings, pack_all
+
+        if self.pack not in ("video", "jpeg"):
+            raise UserError(f"--pack {self.pack}: allowed are video and jpeg")
+        videos = [clip for clip in clips if clip.kind == "video"]
+        report = pack_all(
+            videos,
+            self.out_dir / "packed",
+            settings=PackSettings(self.size_px, self.pack),  # type: ignore[arg-type]
+            num_workers=self.num_workers,
+            show_progress=self.show_progress,
+        )
+        self.figures["packed"] = report.to_dict()
+        self.summaries.append(report.summary())
+        return Finished(report.clips + [clip for clip in clips if clip.kind != "video"], report.problems)
+
+    def _with_poses(self, clips: list[Clip]) -> Finished:
+        folder = self.out_dir / "poses"
+        if self.poses == EXTRACT:
+            from slr.pose_extraction import extract
+
+            videos = {f"{clip.split}/{clip.id}" if clip.split else clip.id: clip.path for clip in clips}
+            report = extract(
+                videos,
+                folder,
+                pose_python=self.pose_python,
+                num_workers=self.num_workers,
+                show_progress=self.show_progress,
+            )
+            problems = list(report.problems)
+        else:
+            folder, problems = self._imported(Path(self.poses), folder, clips)
+        return self._attached(clips, folder, problems)
+
+    def _imported(self, source: Path, folder: Path, clips: list[Clip]) -> tuple[Path, list[Problem]]:
+        """Bring keypoints of other tools into `.pose` files; a folder that holds such files is taken as it is."""
+        from slr import pose_import
+
+        rate_hz = _rate_of(clips)
+        shown = self.show_progress
+        if source.is_file():
+            from signwave.plain_pickle import read_plain
+
+            found = pose_import.import_coco(
+                read_plain(source), folder, rate_hz=rate_hz, where=str(source), show_progress=shown
+            )
+            return folder, list(found.problems)
+        if not source.is_dir():
+            raise UserError(f"--poses {source}: no such file or folder; or give --poses {EXTRACT} to run MediaPipe")
+        if any(source.rglob("*.pose")):
+            return source, []
+        if any(source.rglob("*_keypoints.json")):
+            found = pose_import.import_openpose(source, folder, rate_hz=rate_hz, show_progress=shown)
+        else:
+            files = sorted(path for path in source.rglob("*") if path.suffix in (".json", ".npz"))
+            if not files:
+                raise UserError(
+                    f"--poses {source}: holds no .pose, .json or .npz file; give the folder with the keypoints"
+                )
+            found = pose_import.import_coco_files(files, folder, rate_hz=rate_hz, show_progress=shown)
+        return folder, list(found.problems)
+
+    def _attached(self, clips: list[Clip], folder: Path, problems: list[Problem]) -> Finished:
+        files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.pose"))}
+        attached = []
+        for clip in clips:
+            path = next((files[name] for name in _names(clip) if name in files), None)
+            attached.append(dataclasses.replace(clip, poses_path=str(path)) if path else clip)
+            if path is None:
+                reason = f"has no keypoints below {folder}; it stays without, and models of keypoints can't read it"
+                problems.append(Problem(f"clip {clip.id}", reason, "no_poses"))
+        num = sum(bool(clip.poses_path) for clip in attached)
+        if not num:
+            raise UserError(f"--poses {self.poses}: fits none of {len(clips)} clips, such as {clips[0].id}.pose")
+        self.figures["poses"] = {"num_clips": num, "num_without": len(clips) - num}
+        self.summaries.append(f"keypoints for {num} of {len(clips)} clips")
+        return Finished(attached, problems)
+
+
+def _names(clip: Clip) -> Iterator[str]:
+    """What a file of a clip's keypoints may be called, with and without the split, as corpora and SLRT name them."""
+    for name in (clip.id, f"{clip.id}/1"):
+        yield f"{clip.split}/{name}"
+        yield f"fullFrame-210x260px/{clip.split}/{name}"
+        yield name
+
+
+def _rate_of(clips: Iterable[Clip]) -> Callable[[str], float]:
+    rates = {name: clip.rate_hz or _DEFAULT_RATE_HZ for clip in clips for name in _names(clip)}
+    return lambda name: rates.get(name, _DEFAULT_RATE_HZ)
