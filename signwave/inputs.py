@@ -80,7 +80,7 @@ def find_inputs(
             found.append(Input(STDIN, Path("stdin")))
         elif path.is_dir():
             files = [file for file in files_below(path, suffixes) if not _is_doubled(file, beside)]
-            files += clip_folders(path, picture_suffixes)
+            files += clip_folders(path, picture_suffixes, others=suffixes)
             if not files:
                 raise UserError(f"{path}: holds no {noun}; give a folder that does, or files")
             found += [Input(str(file), _below(file, path)) for file in sorted(files)]
@@ -91,13 +91,14 @@ def find_inputs(
     return _named_apart(found)[:limit]
 
 
-def clip_folders(folder: Path, picture_suffixes: Collection[str]) -> Iterator[Path]:
-    """Yield the folders, `folder` itself or below it, that directly hold pictures: each is a clip."""
+def clip_folders(folder: Path, picture_suffixes: Collection[str], *, others: Collection[str] = ()) -> Iterator[Path]:
+    """Yield the folders, `folder` itself or below it, that hold pictures and no files of `others`: each is a clip."""
     if not picture_suffixes:
         return
     for parent, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        if any(Path(name).suffix.lower() in picture_suffixes and not name.startswith(".") for name in files):
+        found = {Path(name).suffix.lower() for name in files if not name.startswith(".")}
+        if found & set(picture_suffixes) and not found & set(others):
             yield Path(parent)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from signwave.errors import UserError
 from signwave.media.paths import local_file
-from signwave.plain_values import CALLS, Global, Pending, Refused, build, checked_key, plain
+from signwave.plain_values import CALLS, Global, Pending, Refused, build, checked_key, memory_bytes, plain
 
 _NPY_MAGIC = b"\x93NUMPY"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -40,8 +40,8 @@ class PickleLimits:
     """What one file may cost."""
 
     max_bytes: int = 8 * 2**30
-    """Size of the file, unpacked."""
-    max_steps: int = 100_000_000
+    """Size of the file, unpacked; and, once more, of what it copies from its own values."""
+    max_steps: int = 50_000_000
     """Instructions; each makes at most one object."""
 
 
@@ -126,6 +126,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.num_copied_bytes = 0
 
     def run(self, stream: IO[bytes] | mmap.mmap) -> Any:
         for step, (code, argument, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
@@ -181,13 +182,20 @@ class _Machine:
             raise Refused(f"it calls {function if isinstance(function, Global) else type(function).__name__}")
         if type(arguments) is not tuple:
             raise TypeError("a call without a tuple of arguments")
-        self.stack.append(CALLS[function](*arguments))
+        self.stack.append(self.charged(CALLS[function](*arguments)))
+
+    def charged(self, value: Any) -> Any:
+        """The value, after its memory is counted: a few bytes of file could copy a long list again and again."""
+        self.num_copied_bytes += memory_bytes(value)
+        if self.num_copied_bytes > self.limits.max_bytes:
+            raise Refused(f"it copies its values beyond max_bytes={self.limits.max_bytes}")
+        return value
 
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack.pop()
         if not isinstance(target, Pending):
             raise Refused(f"it sets the state of a {type(target).__name__}")
-        value = build(target, state)
+        value = self.charged(build(target, state))
         for key in target.memo_keys:
             self.memo[key] = value
         self.stack.append(value)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 _DTYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,9}|O8?)")
 _MAX_DIMENSIONS = 32
+_ENTRY_BYTES = 16
 _KEY_TYPES = (str, bytes, int, float, type(None))
 
 
@@ -74,6 +75,15 @@ def checked_key(key: Any) -> Any:
     if not all(isinstance(part, _KEY_TYPES) for part in parts):
         raise Refused(f"a dictionary key or set member of type {type(key).__name__}")
     return key
+
+
+def memory_bytes(value: Any) -> int:
+    """Memory that a call took for its result, about; an array that shows bytes of the file took none."""
+    if isinstance(value, np.ndarray):
+        return 0 if value.base is not None and not value.dtype.hasobject else value.nbytes
+    if isinstance(value, str | bytes | bytearray):
+        return len(value)
+    return _ENTRY_BYTES * len(value) if isinstance(value, list | tuple | dict | set | frozenset) else 0
 
 
 def build(target: Pending, state: Any) -> Any:

@@ -225,11 +225,16 @@ def _clips(side: Mapping[str, Reference], clean: Callable[[Sequence[str]], list[
     ]
 
 
+_Places = Mapping[tuple[str, ...], list[tuple[_Clip, int]]]
+"""Run of glosses → where it stands."""
+
+
 def _direction(first: list[_Clip], second: list[_Clip], min_run: int, seed: int) -> Direction:
     by_group: defaultdict[str, list[_Clip]] = defaultdict(list)
     for clip in second:
         by_group[clip.group].append(clip)
-    overlaps = _overlaps(first, by_group, min_run)
+    places = {group: _places(clips, min_run) for group, clips in by_group.items()}
+    overlaps = _overlaps(first, places, min_run)
     num_tokens = sum(len(clip.tokens) for clip in first)
     texts = {tuple(clip.tokens) for clip in second if clip.tokens}
     media = frozenset().union(*(clip.media for clip in second))
@@ -237,15 +242,14 @@ def _direction(first: list[_Clip], second: list[_Clip], min_run: int, seed: int)
         num_clips=len(first),
         num_tokens=num_tokens,
         overlaps=tuple(sorted(overlaps, key=lambda o: (-o.num_run / o.num_tokens, o.id))),
-        control_share=_control(first, by_group, min_run, seed) / max(num_tokens, 1) if len(by_group) > 1 else None,
+        control_share=_control(first, places, min_run, seed) / max(num_tokens, 1) if len(places) > 1 else None,
         verbatim=tuple(clip.id for clip in first if tuple(clip.tokens) in texts),
         same_media=tuple(clip.id for clip in first if clip.media & media),
     )
 
 
-def _overlaps(first: list[_Clip], by_group: Mapping[str, list[_Clip]], min_run: int) -> list[Overlap]:
+def _overlaps(first: list[_Clip], places: Mapping[str, _Places], min_run: int) -> list[Overlap]:
     """Clips with a run in common with a clip of the group of the same name."""
-    places = {group: _places(by_group[group], min_run) for group in {clip.group for clip in first} if group in by_group}
     found = []
     for clip in first:
         run, other = _longest_run(clip.tokens, places.get(clip.group, {}), min_run)
@@ -254,11 +258,8 @@ def _overlaps(first: list[_Clip], by_group: Mapping[str, list[_Clip]], min_run: 
     return found
 
 
-_Places = Mapping[tuple[str, ...], list[tuple[_Clip, int]]]
-
-
 def _places(clips: list[_Clip], min_run: int) -> _Places:
-    """Run of `min_run` glosses → where it stands."""
+    """Where each run of `min_run` glosses stands."""
     found: defaultdict[tuple[str, ...], list[tuple[_Clip, int]]] = defaultdict(list)
     for clip in clips:
         for start in range(len(clip.tokens) - min_run + 1):
@@ -282,15 +283,15 @@ def _longest_run(tokens: list[str], places: _Places, min_run: int) -> tuple[int,
     return best, where
 
 
-def _control(first: list[_Clip], by_group: Mapping[str, list[_Clip]], min_run: int, seed: int) -> float:
+def _control(first: list[_Clip], places: Mapping[str, _Places], min_run: int, seed: int) -> float:
     """Glosses in runs when each group meets the clips of another one, averaged over shuffles."""
     rng = random.Random(seed)
-    names = sorted(by_group)
+    names = sorted(places)
     num_found = 0
     for _ in range(_NUM_SHUFFLES):
         order = rng.sample(names, len(names))
         # The next in a shuffled ring: no group meets itself.
-        others = {name: by_group[order[(n + 1) % len(order)]] for n, name in enumerate(order)}
+        others = {name: places[order[(n + 1) % len(order)]] for n, name in enumerate(order)}
         num_found += sum(overlap.num_run for overlap in _overlaps(first, others, min_run))
     return num_found / _NUM_SHUFFLES
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from signwave.errors import ArtefactError
 from signwave.manifest import Clip
 from signwave.rundir import read_json, sha256_file
+from slr.reading import Reading
 
 HalfArray = NDArray[np.float16]
 
@@ -212,6 +213,23 @@ class FeatureCache:
 def variant_of(seed: int, num_variants: int) -> int:
     """The variant that a training draw takes: a function of its seed alone."""
     return int(np.random.default_rng(seed).integers(num_variants))
+
+
+class CachedFeatures:
+    """Gives a data set its clips from a cache, as `slr.reading.read` gives them from files.
+
+    Args:
+        cache: of the manifest's clips.
+    """
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self.cache = cache
+
+    def __call__(self, clip: Clip, *, variant: int = 0) -> Reading:
+        """The features as `inputs`, (T', D) float16; see `variant_of` for training."""
+        features = self.cache.get(clip, variant=variant)
+        # A copy: tensors must not lie on a mapping that is read-only.
+        return Reading(np.array(features), None, len(features) * self.cache.stride / self.cache.header.rate_hz)
 
 
 def read_header(folder: Path) -> CacheHeader:

@@ -70,9 +70,9 @@ Median over 600 recordings of 19 sign languages, palm = 0.9 quantile of a clip; 
 
 @dataclass(frozen=True)
 class _Component:
-    """Where a detector keeps some of the points: `points[i]` becomes keypoint `first + i`; "" stands for none.
+    """Where a detector keeps some of the points: `points[i]` becomes keypoint `first + i`.
 
-    A file that names its points otherwise is read by position, if it has as many as the whole component: `whole`.
+    A file that names its points otherwise is read by position, if it has as many as the whole component, `whole`.
     """
 
     name: str
@@ -212,7 +212,7 @@ def source_of(components: Components) -> str:
 def _found(component: _Component, points: Sequence[str]) -> dict[int, str]:
     """Keypoint → name in the file, for those that the file's component has."""
     names = list(component.points)
-    if component.whole and not set(names) & set(points) and len(points) == len(component.whole):
+    if len(points) == len(component.whole) and not set(component.whole) <= set(points):
         by_position = dict(zip(component.whole, points))
         names = [by_position.get(name, "") for name in names]
     return {component.first + i: name for i, name in enumerate(names) if name in points}

@@ -95,8 +95,32 @@ class RecognitionRecipe(Recipe):
         """Two steps on moving squares that are made up in memory."""
         from slr.datasets.moving_squares import MovingSquares
 
-        small = super().smoke()
-        return dataclasses.replace(small, data=MovingSquares(), train=dataclasses.replace(small.train, budget=200))
+        small, squares, model = super().smoke(), MovingSquares(), self.model
+        tiny = {
+            "width": 0.125, "head_dim": 32, "feedforward_dim": 32, "sigma_px": 1.0,
+            "heatmap_height_px": squares.height_px // 2, "heatmap_width_px": squares.width_px // 2,
+        }  # fmt: skip
+        model = dataclasses.replace(model, **{name: value for name, value in tiny.items() if hasattr(model, name)})
+        train = dataclasses.replace(small.train, budget=200)
+        return dataclasses.replace(small, data=squares, model=model, train=train)
+
+
+@dataclass
+class TwoStreamRecipe(RecognitionRecipe):
+    """A model of two streams, each of which may begin as it was trained alone."""
+
+    frames_run: str = ""
+    """Run or bundle folder of the stream of frames."""
+    keypoints_run: str = ""
+    """Run or bundle folder of the stream of keypoints."""
+
+    def initialise(self, model: Any) -> None:
+        """Take the streams' weights."""
+        from signwave import bundle
+
+        for name, folder in (("rgb", self.frames_run), ("pose", self.keypoints_run)):
+            if folder:
+                model.load_stream(bundle.load(folder).state_dict(), name)
 
 
 def kind_of(model: Any) -> str:

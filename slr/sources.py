@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from signwave.errors import MediaError
+from signwave.errors import MediaError, UserError
 from signwave.media.frames import Pixels
 from signwave.media.limits import DEFAULT_LIMITS
+from signwave.media.paths import local_file, split_member
 from signwave.media.video import DEFAULT_PICTURE_FPS, open_video
 from slr.reading import POSE_SUFFIX, Needs, find_poses, read
 
@@ -65,7 +68,8 @@ def open_source(
     """
     span: dict[str, Any] = {"start_seconds": start_seconds, "end_seconds": end_seconds}
     if "frames" not in needs.reads or (needs.reads == "frames" and Path(path).suffix.lower() == POSE_SUFFIX):
-        reading = read(path, needs, poses_path=poses_path, **span)
+        with _poses_path(path, needs, poses_path) as poses:
+            reading = read(path, needs, poses_path=poses, **span)
         return Source(iter([reading.inputs]), reading.points, reading.duration_seconds, reading.warnings)
     source = Source(iter(()))
     if needs.reads == "frames+keypoints":
@@ -91,6 +95,29 @@ def live_source(stream: BinaryIO, needs: Needs, *, name: str = "-") -> Source:
     return source
 
 
+@contextlib.contextmanager
+def _poses_path(path: str | Path, needs: Needs, poses_path: str) -> Iterator[str]:
+    """Keypoints of a video that has none beside it: extracted for as long as they are read, where that can be done."""
+    if needs.reads not in ("hands", "keypoints") or find_poses(path, poses_path) is not None:
+        yield poses_path
+        return
+    if not Path(path).is_dir():
+        local_file(split_member(path)[0])  # a name that is wrong is said to be, before anything else
+    from slr.pose_extraction import extract
+    from slr.pose_import import pose_path
+
+    with tempfile.TemporaryDirectory(prefix="signwave-") as folder:
+        try:
+            report = extract({"clip": path}, folder, picture_fps=needs.rate_hz or DEFAULT_PICTURE_FPS)
+        except UserError as error:
+            name = f"{Path(path).stem}{POSE_SUFFIX}"
+            reason = f"is a video, and this model reads poses; put {name} beside it, or have them extracted: {error}"
+            raise MediaError(path, reason, kind="refused") from error
+        if report.problems:
+            raise MediaError(path, f"its keypoints can't be extracted: {report.problems[0].reason}")
+        yield str(pose_path(folder, "clip"))
+
+
 def _add_points(source: Source, path: str | Path, needs: Needs, poses_path: str, span: dict[str, Any]) -> None:
     poses = find_poses(path, poses_path)
     if poses is None:
@@ -109,7 +136,7 @@ def _file_chunks(
         for piece in video.iter_frames(start_seconds, end_seconds, num_frames=chunk_frames):
             source.duration_seconds += len(piece) / video.fps
             yield at_rate.push(piece.pixels, piece.pts_seconds)
-        yield at_rate.finish()
+        yield from at_rate.finish()
 
 
 def _live_chunks(source: Source, stream: BinaryIO, needs: Needs, name: str) -> Iterator[NDArray[Any]]:
@@ -136,7 +163,7 @@ def _live_chunks(source: Source, stream: BinaryIO, needs: Needs, name: str) -> I
             raise MediaError(name, f"the stream broke off after {num_frames} frames ({detail})") from error
         if not num_frames:
             raise MediaError(name, "brought no frame; pipe a video", kind="empty")
-        yield at_rate.finish()
+        yield from at_rate.finish()
 
 
 class _Pipe:
@@ -192,9 +219,10 @@ class AtRate:
         self._held = (float(times[-1]), pixels[-1:].copy())
         return np.asarray(pixels[chosen])
 
-    def finish(self) -> Pixels:
-        """The frames that the last one still stands for: (T', 3, H, W) uint8."""
+    def finish(self) -> Iterator[Pixels]:
+        """What the last frame still stands for: (T', 3, H, W) uint8, or nothing."""
         if self._to_hz is None or self._held is None:
-            return np.zeros((0, 3, 1, 1), dtype=np.uint8)
+            return
         total = max(1, round(self._num_in / self._from_hz * self._to_hz))
-        return np.asarray(np.repeat(self._held[1], max(0, total - self._num_out), axis=0))
+        if total > self._num_out:
+            yield np.repeat(self._held[1], total - self._num_out, axis=0)

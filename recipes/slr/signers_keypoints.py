@@ -1,8 +1,8 @@
 """Made-up signers (tools/make_sign_corpus.py), keypoint conformer with CTC, on a CPU.
 
-    python tools/make_sign_corpus.py raw/signers
-    slr prepare phoenix2014 raw/signers data/signers --poses raw/signers/phoenix-2014-multisigner/poses
-    python recipes/slr/signers_keypoints.py data.manifest_dir=data/signers
+python tools/make_sign_corpus.py raw/signers
+slr prepare phoenix2014 raw/signers data/signers --poses raw/signers/phoenix-2014-multisigner/poses
+python recipes/slr/signers_keypoints.py data.manifest_dir=data/signers
 """
 
 from dataclasses import dataclass, field

@@ -25,6 +25,7 @@ from signwave.metrics.edits import (
     count_edits,
     ser,
     split_units,
+    sum_counts,
     wer,
 )
 from signwave.metrics.ranks import Ranks
@@ -72,5 +73,6 @@ __all__ = [
     "sign_test",
     "split_units",
     "statistic_interval",
+    "sum_counts",
     "wer",
 ]

@@ -5,8 +5,10 @@ deletion; textbook edit distance charges 1 for each. Totals of the two seldom di
 does, so the costs are part of every result. Among alignments of equal cost the one that sclite takes is taken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -115,7 +117,17 @@ class EditCounts:
         }
 
 
-_FEW_SENTENCES = 16  # below, a table for each is quicker than laying out a batch
+_COUNTED = (
+    "num_reference",
+    "correct",
+    "substitutions",
+    "deletions",
+    "insertions",
+    "num_sentences",
+    "num_wrong_sentences",
+)
+_FEW_SENTENCES = 16  # up to here a table for each is quicker than laying out a batch
+_MANY_SENTENCES = 1 << 15
 _CORRECT, _SUBSTITUTION, _INSERTION, _DELETION = range(4)
 _KINDS: tuple[EditKind, ...] = ("correct", "substitution", "insertion", "deletion")
 
@@ -178,47 +190,54 @@ def count_each(
         raise ValueError(f"got {len(references)} references and {len(hypotheses)} hypotheses; pair them one to one")
     if isinstance(references, str) or isinstance(hypotheses, str):
         raise ValueError("references and hypotheses must be lists of sentences, got a single str")
-    sides = [[split_units(text, unit=unit, spaces=spaces) for text in side] for side in (references, hypotheses)]
+    split = partial(split_units, unit=unit, spaces=spaces)
     if len(references) <= _FEW_SENTENCES:
-        return [count_edits(left, right, costs=costs) for left, right in zip(*sides, strict=True)]
+        pairs = zip(references, hypotheses, strict=True)
+        return [count_edits(split(left), split(right), costs=costs) for left, right in pairs]
+    counts: list[EditCounts] = []
+    for start in range(0, len(references), _MANY_SENTENCES):  # tokens of a part at a time: they are most of the memory
+        part = slice(start, start + _MANY_SENTENCES)
+        counts += _count_batch([*map(split, references[part])], [*map(split, hypotheses[part])], costs)
+    return counts
+
+
+def _count_batch(references: list[list[str]], hypotheses: list[list[str]], costs: EditCosts) -> Iterator[EditCounts]:
     # Imported here: that module takes the costs from this one.
     from signwave.metrics.batch_edits import count_edits_batch
 
-    columns = (column.tolist() for column in count_edits_batch(*sides, costs=costs))
-    return [
-        EditCounts(
-            correct + substitutions + deletions,
-            correct,
-            substitutions,
-            deletions,
-            insertions,
-            1,
-            int(substitutions + deletions + insertions > 0),
-            costs,
-        )
-        for correct, substitutions, deletions, insertions in zip(*columns, strict=True)
-    ]
+    columns = (column.tolist() for column in count_edits_batch(references, hypotheses, costs=costs))
+    for correct, substituted, deleted, inserted in zip(*columns, strict=True):
+        wrong = int(substituted + deleted + inserted > 0)
+        num_reference = correct + substituted + deleted
+        yield EditCounts(num_reference, correct, substituted, deleted, inserted, 1, wrong, costs)
 
 
 def wer(references: Sequence[str], hypotheses: Sequence[str], *, costs: EditCosts = SCLITE) -> float:
     """Word error rate of a corpus, a fraction (see `EditCounts.error_rate`)."""
-    return _total(count_each(references, hypotheses, costs=costs)).error_rate
+    return sum_counts(count_each(references, hypotheses, costs=costs)).error_rate
 
 
 def cer(
     references: Sequence[str], hypotheses: Sequence[str], *, spaces: Spaces = "single", costs: EditCosts = SCLITE
 ) -> float:
     """Character error rate of a corpus, a fraction; `split_units` says what becomes of white space."""
-    return _total(count_each(references, hypotheses, unit="char", spaces=spaces, costs=costs)).error_rate
+    return sum_counts(count_each(references, hypotheses, unit="char", spaces=spaces, costs=costs)).error_rate
 
 
 def ser(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     """Share of sentences whose words are not all right."""
-    return _total(count_each(references, hypotheses)).sentence_error_rate
+    return sum_counts(count_each(references, hypotheses)).sentence_error_rate
 
 
-def _total(counts: Sequence[EditCounts]) -> EditCounts:
-    return sum(counts, start=EditCounts())
+def sum_counts(counts: Sequence[EditCounts]) -> EditCounts:
+    """Counts of a corpus from those of its sentences: `sum` for a million of them, without an object for each."""
+    if not counts:
+        return EditCounts()
+    costs = {one.costs for one in counts if one.num_sentences} or {counts[0].costs}
+    if len(costs) > 1:
+        raise ValueError(f"counts aligned with costs {sorted(costs)} don't add up; use one of them")
+    sums = {name: sum(map(attrgetter(name), counts)) for name in _COUNTED}
+    return EditCounts(**sums, costs=costs.pop())
 
 
 def _tokens(sequence: Sequence[str], name: str) -> Sequence[str]:

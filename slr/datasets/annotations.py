@@ -160,11 +160,12 @@ def check_media(clip: Clip, *, rate_hz: float) -> Clip:
     """Count the frames and decode the first and the last one: quick enough for all clips of a corpus.
 
     Args:
-        clip: a folder of pictures, a member of an archive, or a video file; or a span of one.
+        clip: a folder of pictures, a member of an archive, or a video file; or a span of one. If `num_frames` is set,
+            that many are expected at least.
         rate_hz: rate of pictures; video files know theirs.
 
     Raises:
-        MediaError: missing, empty, or with an unreadable picture at one end or an empty one anywhere.
+        MediaError: missing, empty, short of frames, or with an unreadable picture at one end or an empty one anywhere.
     """
     _refuse_empty_pictures(clip.path)
     with open_video(clip.path, fps=rate_hz) as video:
@@ -172,6 +173,10 @@ def check_media(clip: Clip, *, rate_hz: float) -> Clip:
         whole = in_span(clip, num_frames=num_frames, rate_hz=fps)
         first = min(num_frames - 1, round(clip.start_seconds * fps))
         video.frames_at([first, min(num_frames, first + (whole.num_frames or 1)) - 1])
+    found, expected = whole.num_frames or 0, clip.num_frames or 0
+    if found < expected:
+        reason = f"{found} of {expected} frames are there; unpack it again"
+        raise MediaError(clip.path, reason, frames_obtained=found, frames_announced=expected, kind="truncated")
     return whole
 
 

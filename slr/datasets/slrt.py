@@ -89,7 +89,7 @@ def _clip(entry: dict[str, Any], split: str, file_name: str, frames: _Frames) ->
         id=_identity(name),
         path=place,
         kind="video",
-        num_frames=counted,
+        num_frames=announced if counted is None and isinstance(announced, int) else counted,
         rate_hz=rate_hz,
         text=gloss,
         language="csl" if chinese else "gsg",

@@ -78,13 +78,15 @@ def _clip(entry: Any, split: str, features: list[Path]) -> Clip:
     path = next((place for place in places if place.is_dir()), places[0] if places else None)
     if path is None:
         raise ManifestError(f"no frames of '{values['folder']}'; copy them beside the lists")
-    fields = str(entry.get("original_info", "")).split("|")
+    fields, announced = str(entry.get("original_info", "")).split("|"), entry.get("num_frames")
     # CSL-Daily's rows have as many fields, but begin with a number.
     is_phoenix = fields[0] == values["fileid"]
     return Clip(
         id=values["fileid"],
         path=str(path),
         kind="video",
+        # 0 is what the list says that was made where the frames weren't found.
+        num_frames=announced if isinstance(announced, int) and announced > 0 else None,
         text=values["label"],
         language="gsg" if is_phoenix else "csl",
         person=values["signer"],

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from signwave.batch import Encoded
+from signwave.errors import ArtefactError
 from signwave.layers import BiLstm
 from slr.encoders import EncoderSpec, FrameEncoder
 from slr.models.conformer import Conformer
@@ -196,12 +197,23 @@ class FrozenEncoder(nn.Module):
         self._measure()
 
     @classmethod
-    def of(cls, encoder: FrameEncoder, head: FeatureHead) -> "FrozenEncoder":
+    def of(cls, encoder: FrameEncoder, head: FeatureHead, *, digest: str = "") -> "FrozenEncoder":
         """The two parts as one model.
+
+        Args:
+            encoder: the one whose features the head was trained on.
+            head: trained.
+            digest: `FeatureCache.header.encoder_digest` of the training features; "" isn't compared.
 
         Raises:
             ValueError: the head was made for features of another width.
+            ArtefactError: the encoder isn't the one that made the training features.
         """
+        if digest and encoder.digest() != digest:
+            raise ArtefactError(
+                f"the encoder '{encoder.spec.name}' isn't the one that made the training features: its weights, stride "
+                "or window differ; load it as `slr features` did"
+            )
         if head.config["feature_dim"] != encoder.dim:
             raise ValueError(f"the head reads {head.config['feature_dim']} features, the encoder gives {encoder.dim}")
         model = cls.__new__(cls)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from signwave.metrics import EditCounts, align_tokens, count_edits_batch
-from slr.scoring.evaluation import Pair, total
+from signwave.metrics import EditCounts, align_tokens, count_edits_batch, sum_counts
+from slr.scoring.evaluation import Pair
 from slr.scoring.intervals import rate_interval
 
 LENGTH_BOUNDS = (1, 4, 7, 10, 15, 20)
@@ -149,7 +149,7 @@ class _Rates:
         rates = []
         for name, counts in sorted(groups.items(), key=order):
             interval = rate_interval(counts, num_resamples=2000, seed=self._seed)
-            rates.append(Rate(name, total(counts), interval[:2]))
+            rates.append(Rate(name, sum_counts(counts), interval[:2]))
         return tuple(rates)
 
 

@@ -49,7 +49,7 @@ def _same(left: object, right: object) -> bool:
 
 
 @given(value=VALUES, protocol=st.sampled_from(PROTOCOLS))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_plain_values_come_back(tmp_path_factory, value, protocol):
     path = _write(tmp_path_factory.mktemp("p"), pickle.dumps(value, protocol))
     assert _same(read_plain(path), value)
@@ -251,7 +251,7 @@ def test_truncated_files_are_one_line_errors(tmp_path):
 
 
 @given(data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_flipped_bytes_give_data_or_a_user_error(tmp_path_factory, data):
     whole = bytearray(
         pickle.dumps({"a": [1, (2.5, "text"), np.arange(3)], "b": {1}}, data.draw(st.sampled_from(PROTOCOLS)))
@@ -270,6 +270,24 @@ def test_limits(tmp_path):
         read_plain(_write(tmp_path, pickle.dumps("a long enough text")), limits=PickleLimits(max_bytes=10))
     with pytest.raises(UserError, match="more than max_steps=50"):
         read_plain(_write(tmp_path, pickle.dumps(list(range(100)))), limits=PickleLimits(max_steps=50))
+
+
+@pytest.mark.parametrize(
+    ("value", "copy"),
+    [
+        (b"(" + b"K\x01" * 1000 + b"l", b"cbuiltins\nlist\n"),
+        (b"(" + b"".join(bytes([75, i, 75, 2]) for i in range(200)) + b"d", b"ccollections\nOrderedDict\n"),
+        (b"C\xff" + b"a" * 255, b"cbuiltins\nbytearray\n"),
+    ],
+    ids=["list", "dict", "bytes"],
+)
+def test_copying_a_value_again_and_again_is_counted(tmp_path, value, copy):
+    again = b"0" + copy + b"h\x00\x85R"
+    path = _write(tmp_path, _program(value, b"q\x00", again * 3))
+    assert len(read_plain(path)) > 0
+    path = _write(tmp_path, _program(value, b"q\x00", again * 1000))
+    with pytest.raises(UserError, match="copies its values beyond max_bytes=60000"):
+        read_plain(path, limits=PickleLimits(max_bytes=60_000))
 
 
 def test_missing_and_empty_files(tmp_path):

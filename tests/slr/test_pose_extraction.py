@@ -1,4 +1,4 @@
-"""Extraction through the child process: with a MediaPipe that is made up here, and with the real one where it is named."""
+"""Extraction through the child process: with a MediaPipe made up here, and with the real one where it is named."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 
 pytest.importorskip("pose_format")
 
-from signwave.errors import MediaError, UserError  # noqa: E402
-from signwave.media.poses import probe_pose, read_pose  # noqa: E402
-from signwave.media.video import write_video  # noqa: E402
-from slr.keypoints import BODY, LEFT_HAND, MOUTH, RIGHT_HAND, read_keypoints  # noqa: E402
-from slr.landmarks import PYTHON_VARIABLE, LandmarkWorker, WorkerError, find_python, steady  # noqa: E402
-from slr.pose_extraction import extract  # noqa: E402
+from signwave.errors import MediaError, UserError
+from signwave.media.poses import probe_pose, read_pose
+from signwave.media.video import write_video
+from slr.keypoints import BODY, LEFT_HAND, MOUTH, RIGHT_HAND, read_keypoints
+from slr.landmarks import PYTHON_VARIABLE, LandmarkWorker, WorkerError, find_python, steady
+from slr.pose_extraction import extract
 
 MADE_UP_MEDIAPIPE = '''
 """What the worker uses of mediapipe. A white picture crashes it, a black one makes it hang."""
@@ -108,7 +108,7 @@ def test_landmarks_come_out_as_keypoints_at_the_frames_times(tmp_path: Path, pyt
     assert (clip.points[:, LEFT_HAND, 2] == 1).all()
     assert clip.points[0, BODY, 2].tolist() == [0.75] + 4 * [0.0] + 6 * [0.75]
     assert (clip.points[:, MOUTH, 2] == 1).all()
-    assert clip.points[0, RIGHT_HAND].any() == False  # noqa: E712
+    assert not clip.points[0, RIGHT_HAND].any()
 
 
 def test_the_whole_face_is_kept_where_it_is_asked_for(tmp_path: Path, python: str) -> None:

@@ -1,0 +1,25 @@
+"""Phoenix-2014: ResNet-18, temporal convolutions and BiLSTM (CorrNet), CTC; one GPU.
+
+    python recipes/slr/phoenix2014_corrnet.py data.manifest_dir=data/p14
+
+Data: `slr prepare phoenix2014 RAW data/p14 --pack video`. ImageNet weights: model.weights_path=resnet18.pth,
+torchvision's file. Published with this recipe's settings (CorrNet, CVPR 2023): 18.8 / 19.4 % on dev / test. Not
+measured here: the corpus needs an agreement, and training a GPU.
+"""
+
+from dataclasses import dataclass, field
+
+from signwave.recipe import main
+from slr.models.resnet_bilstm import ResnetBilstmConfig
+from slr.recipe import RecognitionRecipe
+
+
+@dataclass
+class Phoenix2014Corrnet(RecognitionRecipe):
+    """Phoenix-2014."""
+
+    model: ResnetBilstmConfig = field(default_factory=ResnetBilstmConfig)
+
+
+if __name__ == "__main__":
+    main(Phoenix2014Corrnet)
