@@ -42,7 +42,7 @@ class Clip:
     person: str = ""
     """Signer or speaker."""
     group: str = ""
-    """Clips of one group perform the same content."""
+    """Clips of one group belong together: they perform the same content, or come from one broadcast."""
     captions: dict[str, str] = field(default_factory=dict)
     """Language code → sentence, for retrieval."""
     split: str = ""

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from signwave.errors import LabelError, ManifestError
 from signwave.manifest import Clip
+from signwave.media.video import DEFAULT_PICTURE_FPS
 from signwave.sampling import Draw
 from signwave.text import Vocabulary
 from slr.augmentation import NUM_CHANCES
@@ -170,7 +171,12 @@ class ClipDataset:
 def read_clip(clip: Clip, *, needs: Needs) -> Reading:
     """The frames or keypoints of a clip's span."""
     return read(
-        clip.path, needs, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds, poses_path=clip.poses_path
+        clip.path,
+        needs,
+        start_seconds=clip.start_seconds,
+        end_seconds=clip.end_seconds,
+        poses_path=clip.poses_path,
+        picture_fps=clip.rate_hz or DEFAULT_PICTURE_FPS,
     )
 
 

@@ -1,6 +1,7 @@
 """`slr prepare`: thin, no logic; everything heavy is imported when the command runs."""
 
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from signwave.options import AsJson, DryRun, FailFast, Isolate, Limit, Quiet, Ve
 
 if TYPE_CHECKING:
     from signwave.manifest import Clip
-    from signwave.prepare import PrepareReport
+    from signwave.prepare import PrepareReport, Problem, Row
     from slr.statistics import Statistics
 
 CORPORA = (
@@ -90,7 +91,7 @@ def prepare(
         return {"corpus": corpus, "statistics": counted.to_dict(), **stages.figures}
 
     report = run_prepare(
-        module.prepare(raw_dir),
+        _rows(module, raw_dir, None if dry_run else out_dir),
         out_dir,
         check=module.check,
         isolate=isolate,
@@ -108,6 +109,16 @@ def prepare(
     else:
         typer.echo("\n".join([report.summary(), *stages.summaries, *tables]))
     return report.exit_code
+
+
+def _rows(module: ModuleType, raw_dir: str, out_dir: Path | None) -> "Iterator[Row | Problem]":
+    """The rows of a corpus; one that holds its media in a single file writes them out as the rows come."""
+    rows: Iterator[Row | Problem]
+    if getattr(module, "WRITES_MEDIA", False):
+        rows = module.prepare(raw_dir, out_dir=out_dir)
+    else:
+        rows = module.prepare(raw_dir)
+    return rows
 
 
 def _count(report: "PrepareReport", found: "dict[str, list[Clip]]", module: ModuleType, *, whole: bool) -> "Statistics":

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signwave.errors import MediaError
-from signwave.media.video import open_video
+from signwave.media.video import DEFAULT_PICTURE_FPS, open_video
 from slr.models.interface import Reads
 
 POSE_SUFFIX = ".pose"
@@ -57,6 +57,7 @@ def read(
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
     poses_path: str = "",
+    picture_fps: float = DEFAULT_PICTURE_FPS,
 ) -> Reading:
     """Read a clip.
 
@@ -66,6 +67,7 @@ def read(
         start_seconds: first instant.
         end_seconds: instant to stop before; None is the end of the file.
         poses_path: keypoints of a video; "" takes the `.pose` file of its name beside it, where there is one.
+        picture_fps: rate of a folder of pictures, which doesn't say.
 
     Raises:
         MediaError: the file can't be used, or doesn't hold what the model reads.
@@ -80,7 +82,7 @@ def read(
         raise MediaError(path, "can't be read as features; name a run whose bundle holds its encoder", kind="refused")
     if Path(path).suffix.lower() == POSE_SUFFIX:
         raise MediaError(path, f"is a pose file, and this model reads {needs.reads}; give the video", kind="refused")
-    frames = _frames(path, needs, *span)
+    frames = _frames(path, needs, *span, picture_fps)
     if needs.reads == "frames":
         return frames
     if poses is None:
@@ -122,8 +124,10 @@ def _keypoints(path: str, needs: Needs, start_seconds: float, end_seconds: float
     return Reading(clip.points, None, clip.duration_seconds)
 
 
-def _frames(path: str | Path, needs: Needs, start_seconds: float, end_seconds: float | None) -> Reading:
-    with open_video(path, size_px=needs.size_px, backend="auto", fps=needs.rate_hz or 25.0) as video:
+def _frames(
+    path: str | Path, needs: Needs, start_seconds: float, end_seconds: float | None, picture_fps: float
+) -> Reading:
+    with open_video(path, size_px=needs.size_px, backend="auto", fps=picture_fps) as video:
         frames = video.frames(start_seconds, end_seconds)
         rate_hz = video.fps
     duration = len(frames) / rate_hz

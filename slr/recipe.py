@@ -97,7 +97,7 @@ class RecognitionRecipe(Recipe):
 
         small, squares, model = super().smoke(), MovingSquares(), self.model
         tiny = {
-            "width": 0.125, "head_dim": 32, "feedforward_dim": 32, "sigma_px": 1.0,
+            "width": 0.125, "head_dim": 32, "feedforward_dim": 32, "base_channels": 8, "dim": 32, "sigma_px": 1.0,
             "heatmap_height_px": squares.height_px // 2, "heatmap_width_px": squares.width_px // 2,
         }  # fmt: skip
         model = dataclasses.replace(model, **{name: value for name, value in tiny.items() if hasattr(model, name)})

@@ -69,16 +69,17 @@ def recognize(
         bool, typer.Option("--picture", help="Write NAME.png: posteriors over thumbnails, with the glosses.")
     ] = False,
     window_seconds: Annotated[
-        float | None, typer.Option(min=0.0, help="The longest stretch the model sees at once; 4 with --stream.")
+        float | None,
+        typer.Option(min=0.0, max=86_400.0, help="The longest stretch the model sees at once; 4 with --stream."),
     ] = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Read frame by frame and print each gloss when it is final.")
     ] = False,
     hop_seconds: Annotated[
-        float | None, typer.Option(min=0.0, help="With --stream: decided by each window; 0.5 by default.")
+        float | None, typer.Option(min=0.0, max=600.0, help="With --stream: decided by each window; 0.5 by default.")
     ] = None,
     lookahead_seconds: Annotated[
-        float | None, typer.Option(min=0.0, help="With --stream: seen after what is decided; 1 by default.")
+        float | None, typer.Option(min=0.0, max=600.0, help="With --stream: seen after what is decided; 1 by default.")
     ] = None,
     device: Device = "auto",
     skip_existing: SkipExisting = False,

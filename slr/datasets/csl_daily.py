@@ -57,9 +57,12 @@ def prepare(raw: str | Path) -> Iterator[Row | Problem]:
             continue
         splits[record.values["name"]], places[record.values["name"]] = record.values["split"], record.where
     seen = set()
-    for row in labelled(_records(folder), lambda record: _clip(record, splits, frames)):
-        seen.add(row.clip.id if isinstance(row, Row) else "")
-        yield row
+
+    def make(record: Record) -> Clip:
+        seen.add(record.values["name"])
+        return _clip(record, splits, frames)
+
+    yield from labelled(_records(folder), make)
     for name in sorted(set(splits) - seen):
         yield Problem(places[name], f"clip '{name}' has no label; it can't be used", "label")
 

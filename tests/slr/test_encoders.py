@@ -335,3 +335,16 @@ def test_the_command_encodes_real_files_and_goes_on(tmp_path: Path, capsys: pyte
     assert sorted(FeatureCache.open(out).ids) == ["a", "b"]
     assert run_features([str(out), "--encoder", "torchvision:resnet18"]) == command.EXIT_FAILED
     assert "give one manifest or more, and then the folder" in capsys.readouterr().err
+
+
+def test_the_head_asks_the_device_for_nothing(head: FeatureHead) -> None:
+    """On the meta device any look at a value is an error; on a GPU it would wait for it."""
+    inputs, num_frames = (tensor.to("meta") for tensor in features_of([20, 33]))
+    size = -(-33 // head.stride)
+    assert head.to("meta")(inputs, num_frames).log_probs.shape == (2, size, 5)
+
+
+def test_an_encoder_asks_the_device_for_nothing(window_encoder: FrameEncoder) -> None:
+    encoder = FrameEncoder(window_encoder.spec).to("meta")
+    frames, num_frames = (tensor.to("meta") for tensor in frames_of([9, 17]))
+    assert encoder(frames, num_frames).features.shape == (2, 6, 1024)

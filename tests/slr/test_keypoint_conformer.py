@@ -175,3 +175,18 @@ def test_bad_settings_are_named() -> None:
         KeypointConformerConfig(dim=20).build(vocab_size=3)
     with pytest.raises(ValueError, match="attention_radius_steps must be at least 0 or None, got -1"):
         KeypointConformerConfig(attention_radius_steps=-1).build(vocab_size=3)
+
+
+def test_a_pass_asks_the_device_for_nothing() -> None:
+    """On the meta device any look at a value is an error; on a GPU it would wait for it."""
+    model = small(attention_radius_steps=3).train().to("meta")
+    inputs, num_frames = (tensor.to("meta") for tensor in batch([20, 33]))
+    heads = model.heads(inputs, num_frames)
+    assert heads.main.log_probs.shape == heads.others["body"].log_probs.shape == (2, 9, 7)
+
+
+def test_it_is_one_graph() -> None:
+    model = small()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    inputs, num_frames = batch([20, 33])
+    torch.testing.assert_close(compiled(inputs, num_frames).log_probs, model(inputs, num_frames).log_probs)

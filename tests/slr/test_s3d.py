@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -314,3 +315,30 @@ def test_bad_settings_and_inputs_are_named() -> None:
         tiny("keypoints")(torch.zeros(1, 4, 63, 3), torch.tensor([4]))
     with pytest.raises(ValueError, match=r"frames must be \(B, T, 3, H, W\) RGB, got \(1, 4, 32, 32, 3\)"):
         tiny()(torch.zeros(1, 4, 32, 32, 3, dtype=torch.uint8), torch.tensor([4]))
+
+
+def test_slrts_weights_take_torchvisions_names(repository: Path, weights: Path, tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("convert", repository / "tools" / "convert_s3d_kinetics.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    names = {
+        "module.base.0.conv_s.weight": "features.0.0.0.weight",
+        "module.base.0.bn_t.running_var": "features.0.1.1.running_var",
+        "base.2.conv.weight": "features.2.0.weight",
+        "module.base.5.branch0.0.conv.weight": "features.5.branch0.0.weight",
+        "module.base.5.branch0.0.bn.bias": "features.5.branch0.1.bias",
+        "module.base.9.branch1.0.bn.weight": "features.9.branch1.0.1.weight",
+        "module.base.9.branch2.1.conv_t.weight": "features.9.branch2.1.1.0.weight",
+        "module.base.15.branch3.1.conv.weight": "features.15.branch3.1.0.weight",
+        "module.fc.0.bias": "classifier.1.bias",
+    }
+    assert {name: tool.torchvision_name(name) for name in names} == names
+    given = torch.load(weights, weights_only=True)
+    assert set(names.values()) <= given.keys()
+    torch.save({"module.base.0.conv_x.weight": torch.zeros(1)}, tmp_path / "bad.pt")
+    assert tool.main([str(tmp_path / "bad.pt"), str(tmp_path / "out.pth")]) == 1
+    torch.save({name: given[wanted] for name, wanted in names.items()}, tmp_path / "slrt.pt")
+    assert tool.main([str(tmp_path / "slrt.pt"), str(tmp_path / "out.pth")]) == 0
+    assert torch.load(tmp_path / "out.pth", weights_only=True).keys() == set(names.values())

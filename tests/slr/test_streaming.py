@@ -1,4 +1,4 @@
-"""Glosses while a video runs: equal to one pass where the model's sight fits the window, and measured where it doesn't."""
+"""Glosses while a video runs: equal to one pass where the model's sight fits the window, measured where it doesn't."""
 
 from __future__ import annotations
 

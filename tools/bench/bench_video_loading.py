@@ -5,20 +5,20 @@
 Every way brings the same clips (made-up signers at 210 x 260 in folders of PNG frames, or --clips cut to such folders)
 to batches of two, with the same chances of crop, flip and tempo:
 
-    ours_video, ours_jpeg  slr.data on clips packed to 256 x 256: uint8 batches; crop, flip, colour and tempo are left to
-                           the device (slr.augmentation)
+    ours_video, ours_jpeg  slr.data on clips packed to 256 x 256: uint8 batches; crop, flip, colour and tempo are left
+                           to the device (slr.augmentation)
     ours_*_host            the same, then crop, flip, tempo and normalising on the host as VAC does
     png_folder             VAC, CorrNet: each PNG by OpenCV (Pillow where it isn't installed), to 256, crop 224, flip,
                            tempo, float32 in [-1, 1], padded with the last frame
-    zip                    SLRT: each PNG out of a zip by Pillow, tempo by choosing frames, float32 in [0, 1], padded; crop
-                           and colour come on the device there too
+    zip                    SLRT: each PNG out of a zip by Pillow, tempo by choosing frames, float32 in [0, 1], padded;
+                           crop and colour come on the device there too
 
 Pictures are compared before anything is timed. Ways take turns, and each one's best round counts.
 
-What dominates ours, per frame of 256 x 256 (see "settings" in the result): conversion from YUV to RGB, then the decoding
-of h264, which halves when the encoder leaves out arithmetic coding and deblocking (`fast_decode`); a key frame every 12
-frames costs 5 %; scaling while decoding costs as much as decoding, so clips are packed at the training size. Of theirs:
-inflating PNG, and making float32 copies on the host.
+What dominates ours, per frame of 256 x 256 (see "settings" in the result): the conversion from YUV to RGB, then the
+decoding of h264, which halves when the encoder leaves out arithmetic coding and deblocking (`fast_decode`). Scaling
+while decoding costs as much as decoding, so clips are packed at the training size. What dominates theirs: inflating
+PNG, and making float32 copies on the host.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from _result import write_result
 from made_up_signers import layout
@@ -172,7 +173,7 @@ def loaders(sources: list[Source], archive: Path, num_workers: int) -> dict[str,
     for container in ("video", "jpeg"):
         dataset = ClipDataset(
             [source.packed[container] for source in sources],
-            vocabulary=Vocabulary(("X",)),
+            vocabulary=Vocabulary(("<blank>", "X")),
             needs=Needs("frames", 25.0, STORED_PX),
             tempo=Tempo(),
             augmented=True,
