@@ -69,6 +69,8 @@ def make_decoder(
         ArtefactError: the language model can't be read.
     """
     lm_path = options.lm or stored_lm
+    if options.lm is None and options.lm_weight is None and settings.get("lm_weight", 1) == 0:
+        lm_path = None  # dev chose to do without
     if options.lm_weight is not None and lm_path is None:
         raise UserError(f"--lm-weight {options.lm_weight}: there is no language model; give --lm FILE.arpa")
     stored_beam = settings.get("beam_size", DEFAULT_BEAM if lm_path or options.num_best > 1 else 1)
@@ -92,7 +94,7 @@ def _fusion(path: str | Path, vocabulary: Vocabulary, options: Decoding, setting
         log.warning("%s: doesn't know %d of %d glosses (%s, …)", path, len(unknown), vocabulary.size - 1, some)
     weight = options.lm_weight
     if weight is None:
-        weight = float(settings.get("lm_weight", _DEFAULT_LM_WEIGHT))
+        weight = float(settings.get("lm_weight") or _DEFAULT_LM_WEIGHT)
     return TokenFusion(lm, vocabulary.tokens, weight=weight, length_bonus=float(settings.get("token_bonus", 0.0)))
 
 

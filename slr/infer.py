@@ -25,7 +25,7 @@ from signwave.inputs import STDIN, InputFile
 from signwave.transcript import ModelName, Transcript, Word, split_at_pauses
 from signwave.windows import Passages, Window, windows
 from slr.decoding import LM_FILE, Decode, Decoding, Spans, grow, make_decoder
-from slr.medium import KINDS, PAUSE_SECONDS
+from slr.medium import KINDS, PAUSE_SECONDS, kind_of_bundle
 from slr.models.interface import Reads, SignModel
 from slr.poses import NoHandError
 from slr.reading import Needs
@@ -94,7 +94,7 @@ class Recognizer:
         self.last: Posteriors | None = None
         """What the model saw in the last clip, where they are kept and the clip could be read."""
         self.model = _build(stored).to(device).eval()
-        self.needs = _needs(stored, self.rate_hz)
+        self.needs = _needs(stored, self.model, self.rate_hz)
         self.stride = int(cast(SignModel, self.model).stride)
         stored_lm = stored.folder / LM_FILE if LM_FILE in stored.files else None
         self.decode, self.searches = make_decoder(
@@ -216,6 +216,8 @@ class Recognizer:
                 f"{name}: {size} frames at once don't fit the GPU; give --window-seconds {shorter:.0f}, or --device cpu"
             ) from error
         kept = window.middle(found.log_probs[0], int(found.num_steps[0])).float().cpu()
+        if window.keep_to is not None and len(kept) < window.keep_to - window.keep_from:
+            raise UserError(f"{name}: the model leaves out the last steps of a window; give longer --lookahead-seconds")
         if bool(kept.isnan().any()):
             raise ArtefactError(f"{name}: the model gave NaN; train it again or use --device cpu")
         return kept
@@ -382,17 +384,20 @@ def _rows(points: NDArray[np.float32], first: int, size: int) -> NDArray[np.floa
     return points[np.minimum(np.arange(first, first + size), len(points) - 1)]
 
 
-def _needs(stored: Bundle, rate_hz: float) -> Needs:
-    size_px = stored.info.get("size_px")
-    reads = cast(Reads, stored.info.get("reads") or KINDS[stored.kind].reads)
+def _needs(stored: Bundle, model: nn.Module, rate_hz: float) -> Needs:
+    """What clips are brought to: as the bundle says, else as the model does."""
+    size_px = stored.info.get("size_px") or getattr(model, "size_px", None)
+    reads = cast(Reads, stored.info.get("reads") or getattr(model, "reads", KINDS[stored.kind].reads))
     try:
+        if reads not in get_args(Reads):
+            raise ValueError(f"reads is {reads!r}")
         return Needs(reads, rate_hz, None if size_px is None else (int(size_px[0]), int(size_px[1])))
     except (TypeError, ValueError, IndexError) as error:
         raise ArtefactError(f"{stored.folder}: says nothing usable about what it reads ({error}); export it") from error
 
 
 def _build(stored: Bundle) -> nn.Module:
-    kind = KINDS[stored.kind]
+    kind = kind_of_bundle(stored.kind, stored.config)
     if importlib.util.find_spec(kind.module) is None:
         raise ArtefactError(f"{stored.folder}: this version has no model of kind '{stored.kind}'; upgrade signwave")
     try:

@@ -42,6 +42,8 @@ class RecognitionRecipe(Recipe):
     model: Any = None
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     lm: GlossLmConfig = field(default_factory=GlossLmConfig)
+    weights_path: str = ""
+    """torchvision's weights of the backbone, a local file (ResNet: ImageNet, S3D: Kinetics); "" starts from chance."""
     protocols: list[str] = field(default_factory=lambda: ["plain"])
     """How dev and test are scored, see `slr score`; the first is the one that is shown."""
     entropy_weight: float = 0.0
@@ -89,7 +91,9 @@ class RecognitionRecipe(Recipe):
         return data, module
 
     def initialise(self, model: Any) -> None:
-        """Take weights of earlier runs into the model; nothing unless a recipe says so."""
+        """Give the new model the weights that it starts from."""
+        if self.weights_path:
+            model.load_backbone(self.weights_path)
 
     def smoke(self: AnyRecognition) -> AnyRecognition:
         """Two steps on moving squares that are made up in memory."""
@@ -115,7 +119,7 @@ class TwoStreamRecipe(RecognitionRecipe):
     """Run or bundle folder of the stream of keypoints."""
 
     def initialise(self, model: Any) -> None:
-        """Take the streams' weights."""
+        """Give each stream the weights of its own run."""
         from signwave import bundle
 
         for name, folder in (("rgb", self.frames_run), ("pose", self.keypoints_run)):
@@ -130,6 +134,5 @@ def kind_of(model: Any) -> str:
 
 
 def bundle_config(config: Any, *, vocab_size: int) -> dict[str, Any]:
-    """Plain values from which a bundle builds its model again; paths of weights that it no longer needs left out."""
-    values = dataclasses.asdict(config) | {"vocab_size": vocab_size}
-    return values | {name: "" for name in values if name == "weights_path"}
+    """Plain values from which a bundle builds its model again."""
+    return dataclasses.asdict(config) | {"vocab_size": vocab_size}

@@ -2,9 +2,9 @@
 
     python recipes/slr/ce_csl_resnet.py data.manifest_dir=data/ce-csl
 
-Data: `slr prepare ce-csl RAW data/ce-csl --pack video`. ImageNet weights: model.weights_path=resnet18.pth,
-torchvision's file. Published with another model (TFNet): 42.1 / 41.9 % on dev / test. Not measured here: the corpus
-needs an agreement, and training a GPU.
+Data: `slr prepare ce-csl RAW data/ce-csl --pack video`. ImageNet weights: weights_path=resnet18.pth, torchvision's
+file. Published with another model (TFNet): 42.1 / 41.9 % on dev / test. Not measured here: the corpus needs an
+agreement, and training a GPU.
 """
 
 from dataclasses import dataclass, field

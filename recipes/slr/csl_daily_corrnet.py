@@ -2,9 +2,9 @@
 
     python recipes/slr/csl_daily_corrnet.py data.manifest_dir=data/csl
 
-Data: `slr prepare csl-daily RAW data/csl --pack video`. ImageNet weights: model.weights_path=resnet18.pth,
-torchvision's file. Published (CorrNet): 30.6 / 30.1 % on dev / test, by tokens between blanks. Not measured here:
-the corpus needs an agreement, and training a GPU.
+Data: `slr prepare csl-daily RAW data/csl --pack video`. ImageNet weights: weights_path=resnet18.pth, torchvision's
+file. Published (CorrNet): 30.6 / 30.1 % on dev / test, by tokens between blanks. Not measured here: the corpus
+needs an agreement, and training a GPU.
 """
 
 from dataclasses import dataclass, field

@@ -48,7 +48,7 @@ class FingerspellingCtc(Recipe):
         return words.data, module
 
     def smoke(self: AnyFingerspelling) -> AnyFingerspelling:
-        small = replace(self.data, num_train_words=60, num_seen_test_words=8)
+        small = replace(self.data, num_train_words=60, num_seen_test_words=8, num_dev_words=8)
         return replace(super().smoke(), data=small)
 
 

@@ -2,7 +2,7 @@
 
     python recipes/slr/phoenix2014t_corrnet.py data.manifest_dir=data/p14t
 
-Data: `slr prepare phoenix2014t RAW data/p14t --pack video`. ImageNet weights: model.weights_path=resnet18.pth,
+Data: `slr prepare phoenix2014t RAW data/p14t --pack video`. ImageNet weights: weights_path=resnet18.pth,
 torchvision's file. Published (CorrNet): 18.9 / 20.5 % on dev / test. Not measured here: the corpus needs an
 agreement, and training a GPU.
 """

@@ -8,7 +8,6 @@ an agreement, and training a GPU.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from signwave.recipe import main
 from slr.models.s3d import S3dConfig
@@ -20,12 +19,6 @@ class Phoenix2014tS3d(RecognitionRecipe):
     """Phoenix-2014T."""
 
     model: S3dConfig = field(default_factory=S3dConfig)
-    weights_path: str = ""
-    """torchvision's S3D on Kinetics, a local file; "" starts from chance."""
-
-    def initialise(self, model: Any) -> None:
-        if self.weights_path:
-            model.load_kinetics(self.weights_path)
 
 
 if __name__ == "__main__":

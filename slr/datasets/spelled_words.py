@@ -4,7 +4,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class SpelledWordsConfig:
     mixed_share: float = 0.5
     """Words of one-handed alphabets that take each letter from another of these alphabets."""
     num_seen_test_words: int = 400
+    num_dev_words: int = 150
+    """Held-out words of the seen recordings that no test has; the best weights are those that read them best."""
     rotation_degrees: float = 20.0
     bone: float = 0.1
     noise: float = 0.008
@@ -47,8 +49,9 @@ class SpelledWordsConfig:
         both = sorted(set(self.train_alphabets) & set(self.unseen_alphabets))
         if both:
             raise ValueError(f"unseen_alphabets must not be trained on; {', '.join(both)} is in both lists")
-        if not self.train_alphabets or self.num_train_words < 1 or self.num_seen_test_words < 1:
-            raise ValueError("train_alphabets, num_train_words and num_seen_test_words must not be empty or 0")
+        numbers = (self.num_train_words, self.num_seen_test_words, self.num_dev_words)
+        if not self.train_alphabets or min(numbers) < 1:
+            raise ValueError("train_alphabets and the numbers of words must not be empty or 0")
 
     def build(self, *, seed: int, budget: int, num_workers: int = 0) -> "SpelledWords":
         """Read the recordings and choose the words.
@@ -69,9 +72,10 @@ class SpelledWordsConfig:
         augmentation = Augmentation(rotation_degrees=self.rotation_degrees, bone=self.bone, noise=self.noise)
         rng = np.random.default_rng(seed)
         train = StitchedWords(training_words(self, training, rng), vocabulary=vocabulary, augmentation=augmentation)
-        test = StitchedWords(test_words(self, alphabets, vocabulary, rng), vocabulary=vocabulary)
+        held_out = held_out_words(self, alphabets, vocabulary, rng)
+        dev, test = (StitchedWords(chosen, vocabulary=vocabulary) for chosen in held_out)
         data = DataModule(
-            train, None, test, budget=budget, seed=seed, num_workers=num_workers, max_items=48, rate_hz=RATE_HZ
+            train, dev, test, budget=budget, seed=seed, num_workers=num_workers, max_items=48, rate_hz=RATE_HZ
         )
         letters = [letter for alphabet in training.values() for letter in alphabet.values()]
         return SpelledWords(data, vocabulary, baseline_answers(test, letters), RATE_HZ)
@@ -116,19 +120,28 @@ def training_words(
     return found
 
 
-def test_words(
-    config: SpelledWordsConfig, alphabets: "dict[str, Alphabet]", vocabulary: Vocabulary, rng: np.random.Generator
-) -> "list[SpelledWord]":
-    """Held-out words: a sample over the training alphabets, and all that each unseen alphabet's language has.
+class HeldOut(NamedTuple):
+    """Words that training never has."""
 
-    Words with a letter that no training alphabet has are left out: no answer to them could be right.
+    dev: "list[SpelledWord]"
+    test: "list[SpelledWord]"
+
+
+def held_out_words(
+    config: SpelledWordsConfig, alphabets: "dict[str, Alphabet]", vocabulary: Vocabulary, rng: np.random.Generator
+) -> HeldOut:
+    """Held-out words: two samples over the training alphabets, and for the test all that each unseen alphabet has.
+
+    Words with a letter that no training alphabet has are left out: no answer to them could be right. No word of dev is
+    one of the test, in whatever alphabet.
     """
     seen = [
         spelled
         for name in config.train_alphabets
         for spelled in _spelled(name, alphabets[name], vocabulary, group=SEEN)
     ]
-    chosen = rng.permutation(len(seen))[: config.num_seen_test_words]
+    order = rng.permutation(len(seen))
+    chosen, rest = order[: config.num_seen_test_words], order[config.num_seen_test_words :]
     unseen = [
         spelled
         for name in config.unseen_alphabets
@@ -136,10 +149,14 @@ def test_words(
     ]
     if not seen or (config.unseen_alphabets and not unseen):
         raise UserError("no held-out word can be spelled with these alphabets; name others in train_alphabets")
-    return [seen[index] for index in sorted(chosen.tolist())] + unseen
+    test = [seen[index] for index in sorted(chosen.tolist())] + unseen
+    tested = {_word_of(spelled) for spelled in test}
+    free = [seen[index] for index in rest.tolist() if _word_of(seen[index]) not in tested]
+    return HeldOut(free[: config.num_dev_words], test)
 
 
-test_words.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+def _word_of(spelled: "SpelledWord") -> str:
+    return spelled.id.rpartition("/")[2]
 
 
 def _spelled(name: str, alphabet: "Alphabet", vocabulary: Vocabulary, *, group: str) -> "list[SpelledWord]":
@@ -166,7 +183,8 @@ def baseline_answers(test: "StitchedWords", letters: "Sequence[Letter]") -> dict
         letters: training recordings.
 
     Returns:
-        "baseline" (nearest mean shape of a letter) and "neighbour" (nearest single recording), each id → letters.
+        "baseline" (nearest mean shape of a letter), "neighbour" (nearest single recording) and "chance" (any letter),
+        each id → letters.
     """
     counts = Counter(letter.label for letter in letters)
     fewest = min(_MIN_RECORDINGS, max(counts.values()))
@@ -175,11 +193,13 @@ def baseline_answers(test: "StitchedWords", letters: "Sequence[Letter]") -> dict
     shapes = np.stack([_mean_shape(letter.hands[letter.start : letter.stop]) for letter in kept])
     labels = sorted(set(names))
     centroids = np.stack([shapes[[name == label for name in names]].mean(0) for label in labels])
-    answers: dict[str, dict[str, str]] = {"baseline": {}, "neighbour": {}}
+    answers: dict[str, dict[str, str]] = {"baseline": {}, "neighbour": {}, "chance": {}}
+    rng = np.random.default_rng(0)
     for index, word in enumerate(test.words):
         made = test.stitched(index)
         seen = [_mean_shape(made.hands[start:stop]) for start, stop in made.spans]
         answers["baseline"][word.id] = " ".join(_nearest(shape, centroids, labels) for shape in seen)
+        answers["chance"][word.id] = " ".join(rng.choice(labels, len(seen)))
         answers["neighbour"][word.id] = " ".join(_nearest(shape, shapes, names) for shape in seen)
     return answers
 

@@ -1,7 +1,7 @@
 """Features of a frozen encoder to gloss probabilities: a linear layer, convolutions that shorten time, and context.
 
-Training reads cached features (`FeatureHead`). What is used on videos afterwards is the encoder and the head together
-(`FrozenEncoder`), one bundle without a folder beside it.
+Training reads cached features. What is used on videos afterwards is the same head with its encoder inside
+(`FeatureHead.with_encoder`): one bundle of the kind "slr.feature_head" that needs no folder beside it.
 """
 
 from dataclasses import asdict, dataclass
@@ -64,7 +64,8 @@ class FeatureHeadConfig:
 class FeatureHead(nn.Module):
     """Features in, log-probabilities out; a clip gives the same whether it is padded or not.
 
-    `stride` and `receptive_radius_frames` count features here, because these are its input frames.
+    Without an encoder it reads features, and `stride` and `receptive_radius_frames` count features. With one it reads
+    frames of any size, and they count frames.
 
     Args:
         vocab_size: tokens, the blank (0) included.
@@ -78,9 +79,10 @@ class FeatureHead(nn.Module):
         kernel_size: of the conformer's convolutions, odd.
         attention_radius_steps: of the conformer; None = the whole clip.
         dropout: share of activations dropped in training.
+        encoder: spec of the frozen encoder inside as plain values, see slr.encoders.EncoderSpec; None = none.
     """
 
-    reads: Reads = "features"
+    reads: Reads
 
     def __init__(
         self,
@@ -96,10 +98,12 @@ class FeatureHead(nn.Module):
         kernel_size: int = 9,
         attention_radius_steps: int | None = None,
         dropout: float = 0.2,
+        encoder: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         settings = locals()
-        self.config = {key: settings[key] for key in ("vocab_size", *FeatureHeadConfig.__dataclass_fields__)}
+        self._settings = {key: settings[key] for key in ("vocab_size", *FeatureHeadConfig.__dataclass_fields__)}
+        self.reads = "features"
         self.stride: int = 2**num_halvings
         # Encoders differ in scale by orders of magnitude, and single values stand out: so a norm comes first.
         self.input = nn.Sequential(nn.LayerNorm(feature_dim), nn.Linear(feature_dim, dim), nn.GELU())
@@ -120,15 +124,22 @@ class FeatureHead(nn.Module):
         width = dim // 2 * 2 if context == "bilstm" else dim
         self.output = nn.Linear(width, vocab_size)
         self.receptive_radius_frames = _radius_frames(num_halvings, num_convolutions, radius)
+        self.encoder: FrameEncoder | None = None
+        if encoder is not None:
+            self._take(FrameEncoder(EncoderSpec.from_dict(encoder)))
 
     def forward(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Encoded:
         """Log-probabilities of a padded batch.
 
         Args:
-            inputs: (B, T, D) float16 or float32 features; anything past num_frames.
-            num_frames: (B,) int64, at least 1, features of each item.
+            inputs: (B, T, D) float16 or float32 features, or with an encoder (B, T, 3, H, W) uint8 RGB; anything past
+                num_frames.
+            num_frames: (B,) int64, at least 1.
             points: not used.
         """
+        if self.encoder is not None:
+            features, num_frames = self.encoder(inputs, num_frames)
+            inputs = features.half()  # as the cache stores them: the head sees in use what it saw in training
         hidden = self.dropout(self.input(mask_time(inputs, num_frames).float()))
         num_steps = num_frames
         for block in self.blocks:
@@ -141,6 +152,42 @@ class FeatureHead(nn.Module):
         logits = self.output(self.dropout(hidden))
         # float32 here even under bf16: CTC sums hundreds of probabilities.
         return Encoded(functional.log_softmax(logits.float(), dim=-1), num_steps)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Arguments from which the same architecture is built again, plain values: what a bundle keeps."""
+        return self._settings | ({} if self.encoder is None else {"encoder": self.encoder.spec.to_dict()})
+
+    def with_encoder(self, encoder: FrameEncoder, *, digest: str = "") -> "FeatureHead":
+        """A copy that reads frames: this head, and the encoder before it.
+
+        Args:
+            encoder: the one whose features the head was trained on.
+            digest: `FeatureCache.header.encoder_digest` of the training features; "" isn't compared.
+
+        Raises:
+            ValueError: the head was made for features of another width, or has an encoder.
+            ArtefactError: the encoder isn't the one that made the training features.
+        """
+        if self.encoder is not None or self._settings["feature_dim"] != encoder.dim:
+            has = "an encoder" if self.encoder is not None else f"features of {self._settings['feature_dim']} values"
+            raise ValueError(f"the head reads {has}; the encoder '{encoder.spec.name}' gives {encoder.dim} values")
+        if digest and encoder.digest() != digest:
+            raise ArtefactError(
+                f"the encoder '{encoder.spec.name}' isn't the one that made the training features: its weights, stride "
+                "or window differ; load it as `slr features` did"
+            )
+        head = FeatureHead(**self._settings)
+        head.load_state_dict(self.state_dict())
+        head._take(encoder)
+        return head.to(self.output.weight.device).train(self.training)
+
+    def _take(self, encoder: FrameEncoder) -> None:
+        radius = self.receptive_radius_frames
+        self.encoder, self.reads = encoder, "frames"
+        self.stride *= encoder.stride
+        if radius is not None:
+            self.receptive_radius_frames = encoder.receptive_radius_frames + radius * encoder.stride
 
     def heads(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Heads:
         """The only head; arguments as for `forward`."""
@@ -175,86 +222,3 @@ class _ConvBlock(nn.Module):
         if self.stride == 1:
             return hidden + moved, num_steps
         return moved, conv_steps(num_steps, self.stride)
-
-
-class FrozenEncoder(nn.Module):
-    """A frozen encoder and the head that was trained on its features: frames in, log-probabilities out.
-
-    Made with `FrozenEncoder.of` after training; from a bundle of the kind "slr.feature_head" with
-    `FrozenEncoder(**bundle.config)`, whose weights hold the encoder's too.
-
-    Args:
-        encoder: spec of the encoder as plain values, see slr.encoders.EncoderSpec.
-        head: arguments of FeatureHead, `vocab_size` among them.
-    """
-
-    reads: Reads = "frames"
-
-    def __init__(self, *, encoder: dict[str, Any], head: dict[str, Any]) -> None:
-        super().__init__()
-        self.encoder = FrameEncoder(EncoderSpec.from_dict(encoder))
-        self.head = FeatureHead(**head)
-        self._measure()
-
-    @classmethod
-    def of(cls, encoder: FrameEncoder, head: FeatureHead, *, digest: str = "") -> "FrozenEncoder":
-        """The two parts as one model.
-
-        Args:
-            encoder: the one whose features the head was trained on.
-            head: trained.
-            digest: `FeatureCache.header.encoder_digest` of the training features; "" isn't compared.
-
-        Raises:
-            ValueError: the head was made for features of another width.
-            ArtefactError: the encoder isn't the one that made the training features.
-        """
-        if digest and encoder.digest() != digest:
-            raise ArtefactError(
-                f"the encoder '{encoder.spec.name}' isn't the one that made the training features: its weights, stride "
-                "or window differ; load it as `slr features` did"
-            )
-        if head.config["feature_dim"] != encoder.dim:
-            raise ValueError(f"the head reads {head.config['feature_dim']} features, the encoder gives {encoder.dim}")
-        model = cls.__new__(cls)
-        nn.Module.__init__(model)
-        model.encoder, model.head = encoder, head
-        model._measure()
-        return model
-
-    def _measure(self) -> None:
-        self.stride = self.encoder.stride * self.head.stride
-        radius = self.head.receptive_radius_frames
-        own = self.encoder.receptive_radius_frames
-        self.receptive_radius_frames = None if radius is None else own + radius * self.encoder.stride
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Plain values from which the same architecture is built again: `bundle.save(config=…)`."""
-        return {"encoder": self.encoder.spec.to_dict(), "head": dict(self.head.config)}
-
-    @property
-    def size_px(self) -> tuple[int, int]:
-        """(height, width) that frames are best decoded at."""
-        return self.encoder.spec.size_px
-
-    def forward(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Encoded:
-        """Log-probabilities of a padded batch.
-
-        Args:
-            inputs: (B, T, 3, H, W) uint8 RGB of any size; anything past num_frames.
-            num_frames: (B,) int64, at least 1.
-            points: not used.
-        """
-        features, num_steps = self.encoder(inputs, num_frames)
-        # Through half precision, as the cache stores them: the head sees in use what it saw in training.
-        encoded: Encoded = self.head(features.half(), num_steps)
-        return encoded
-
-    def heads(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Heads:
-        """The only head; arguments as for `forward`."""
-        return Heads(self(inputs, num_frames), {})
-
-    def losses(self) -> HeadLosses:
-        """CTC on it."""
-        return HeadLosses()
