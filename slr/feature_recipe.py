@@ -88,8 +88,8 @@ class FeatureRecipe(RecognitionRecipe):
         if not isinstance(self.data, FeatureCorpusConfig):
             return super().build()
         cache = self.data.open()
-        encoder, digest = self._encoder(), cache.header.encoder_digest
-        if encoder is not None and encoder.digest() != digest:
+        encoder = self._encoder(cache)
+        if encoder is not None and encoder.digest() != cache.header.encoder_digest:
             raise ConfigError(
                 f"encoder={self.encoder} isn't the one that made {self.data.features_dir}; give the encoder and the "
                 "weights that `slr features` was given"
@@ -114,9 +114,16 @@ class FeatureRecipe(RecognitionRecipe):
         dim = getattr(small.data, "feature_dim", self.model.feature_dim)
         return replace(small, model=replace(small.model, feature_dim=dim), encoder="")
 
-    def _encoder(self) -> Any:
+    def _encoder(self, cache: "FeatureCache") -> Any:
         if not self.encoder:
             return None
         from slr.encoder_loading import load_encoder
+        from slr.encoders import EncoderSpec
 
-        return load_encoder(self.encoder, weights=self.weights or None)
+        spec = EncoderSpec.from_dict(cache.header.encoder)
+        return load_encoder(
+            self.encoder,
+            weights=self.weights or None,
+            stride=spec.stride,
+            window_frames=spec.window_frames if spec.is_video else None,
+        )

@@ -403,7 +403,7 @@ def _build(stored: Bundle) -> nn.Module:
     try:
         model = cast(nn.Module, getattr(importlib.import_module(kind.module), kind.name)(**stored.config))
         model.load_state_dict(stored.state_dict())
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         detail = str(error).splitlines()[0]
         raise ArtefactError(f"{stored.folder}: its weights don't fit its config ({detail}); export it again") from error
     return model

@@ -40,7 +40,7 @@ class SpelledWordsConfig:
     """Words of one-handed alphabets that take each letter from another of these alphabets."""
     num_seen_test_words: int = 400
     num_dev_words: int = 150
-    """Held-out words of the seen recordings that no test has; the best weights are those that read them best."""
+    """About so many held-out words of the seen recordings choose the best weights; no test on these has them."""
     rotation_degrees: float = 20.0
     bone: float = 0.1
     noise: float = 0.008
@@ -133,15 +133,13 @@ def held_out_words(
     """Held-out words: two samples over the training alphabets, and for the test all that each unseen alphabet has.
 
     Words with a letter that no training alphabet has are left out: no answer to them could be right. No word of dev is
-    one of the test, in whatever alphabet.
+    tested on seen recordings, in whatever alphabet; an unseen alphabet may spell it.
     """
     seen = [
         spelled
         for name in config.train_alphabets
         for spelled in _spelled(name, alphabets[name], vocabulary, group=SEEN)
     ]
-    order = rng.permutation(len(seen))
-    chosen, rest = order[: config.num_seen_test_words], order[config.num_seen_test_words :]
     unseen = [
         spelled
         for name in config.unseen_alphabets
@@ -149,10 +147,16 @@ def held_out_words(
     ]
     if not seen or (config.unseen_alphabets and not unseen):
         raise UserError("no held-out word can be spelled with these alphabets; name others in train_alphabets")
-    test = [seen[index] for index in sorted(chosen.tolist())] + unseen
-    tested = {_word_of(spelled) for spelled in test}
-    free = [seen[index] for index in rest.tolist() if _word_of(seen[index]) not in tested]
-    return HeldOut(free[: config.num_dev_words], test)
+    names = sorted({_word_of(spelled) for spelled in seen})
+    place = {names[index]: rank for rank, index in enumerate(rng.permutation(len(names)).tolist())}
+    # Whole words go to dev, in all alphabets: at most as many as asked for, and no more than a quarter.
+    by_word = sorted(seen, key=lambda spelled: (place[_word_of(spelled)], spelled.id))
+    size = min(config.num_dev_words, len(seen) // 4)
+    last = place[_word_of(by_word[size - 1])] if size else -1
+    dev = [spelled for spelled in by_word if place[_word_of(spelled)] <= last]
+    rest = [spelled for spelled in seen if place[_word_of(spelled)] > last]
+    chosen = sorted(rng.permutation(len(rest))[: config.num_seen_test_words].tolist())
+    return HeldOut(dev, [rest[index] for index in chosen] + unseen)
 
 
 def _word_of(spelled: "SpelledWord") -> str:

@@ -57,7 +57,7 @@ class S3dConfig:
     """Share of a batch in the trunk's running statistics. S3D and TwoStream-SLR take 0.001, which
     forgets the start only after thousands of steps; a short run from scratch needs 0.1."""
     checkpoint_layers: bool = False
-    """Compute activations twice instead of keeping them: far less memory, a third more time."""
+    """Compute activations twice instead of keeping them: far less memory, a third more time. Not with torch.compile."""
 
     def build(self, *, vocab_size: int) -> "S3d":
         """The model for a vocabulary of `vocab_size` tokens, the blank included."""
@@ -150,14 +150,13 @@ class S3d(nn.Module):
         names = () if self.pyramid is None else self.pyramid.names
         return HeadLosses({MAIN: 1.0, **dict.fromkeys(names, self.pyramid_weight)})
 
-    def load_kinetics(self, path: str | Path) -> None:
-        """Start the trunk from torchvision's Kinetics weights (a local file); "" leaves it as it is.
+    def load_backbone(self, path: str | Path) -> None:
+        """Start the trunk from torchvision's Kinetics weights, a local file; heat maps keep their own first layer.
 
         Raises:
             ArtefactError: the file doesn't hold them.
         """
-        if str(path):
-            load_kinetics(self.trunk, path)
+        load_kinetics(self.trunk, path)
 
     def prepare(self, inputs: Tensor, num_frames: Tensor) -> Tensor:
         """What the trunk reads: (B, C, T, H, W) in the type to compute in, the channels last in memory.

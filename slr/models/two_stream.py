@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -60,7 +61,7 @@ class TwoStreamConfig:
     norm_momentum: float = 0.01
     """Share of a batch in the trunks' running statistics, see S3dConfig."""
     checkpoint_layers: bool = False
-    """Compute activations twice instead of keeping them: far less memory, a third more time."""
+    """Compute activations twice instead of keeping them: far less memory, a third more time. Not with torch.compile."""
 
     def build(self, *, vocab_size: int) -> "TwoStream":
         """The model for a vocabulary of `vocab_size` tokens, the blank included."""
@@ -201,6 +202,11 @@ class TwoStream(nn.Module):
                 for student in ("rgb", "pose", "fused")
             ),
         )
+
+    def load_backbone(self, path: str | Path) -> None:
+        """Start both trunks from torchvision's Kinetics weights, see S3d.load_backbone."""
+        for stream in (self.rgb, self.pose):
+            stream.load_backbone(path)
 
     def load_stream(self, state: Mapping[str, Tensor], name: StreamName) -> None:
         """Start a stream from a single-stream model, as the second half of the paper's three stages does.

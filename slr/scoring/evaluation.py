@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from signwave.errors import UserError
 from signwave.metrics import EditCounts, Interval, count_edits_batch, sum_counts
 from slr.scoring.broadcasts import broadcast
+from slr.scoring.collector import paused_collector
 from slr.scoring.intervals import rate_interval
 from slr.scoring.protocols import PROTOCOLS, Prepared, by_name
 from slr.scoring.readers import Hypothesis, Reference, read_hypotheses, read_references
@@ -106,6 +107,7 @@ class Evaluation:
         return "\n".join([*lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
 
+@paused_collector()
 def score(
     hypotheses: str | Path | Mapping[str, Hypothesis],
     references: str | Path | Mapping[str, Reference],

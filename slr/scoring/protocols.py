@@ -15,7 +15,7 @@ All align with sclite's costs of 4/3/3.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -27,12 +27,15 @@ from slr.scoring.readers import Hypothesis
 ProtocolName = Literal["official-p14", "official-p14t", "slrt", "corrnet", "plain"]
 PROTOCOL_NAMES: tuple[str, ...] = get_args(ProtocolName)
 
+_NOTHING = Hypothesis([])
+_CLIPS_TOGETHER = 4096  # no rule looks across clips, so a chain gets a part of them at a time: lines are large
+
 
 class Prepared(NamedTuple):
     """Both sides as they are compared, and which rules did it."""
 
-    references: dict[str, list[str]]
-    hypotheses: dict[str, list[str]]
+    references: Mapping[str, list[str]]
+    hypotheses: Mapping[str, list[str]]
     rules: str
     warnings: tuple[str, ...] = ()
 
@@ -49,7 +52,7 @@ class Protocol:
 
     name: str
     summary: str
-    prepare: Callable[[Mapping[str, Sequence[str]], Mapping[str, Hypothesis]], Prepared]
+    prepare: Callable[[Mapping[str, list[str]], Mapping[str, Hypothesis]], Prepared]
 
 
 def by_name(name: str) -> Protocol:
@@ -76,20 +79,15 @@ def choose(names: Iterable[str]) -> tuple[Protocol, ...]:
     return tuple(by_name(name) for name in wanted)
 
 
-def _plain(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Hypothesis]) -> Prepared:
-    return Prepared(
-        {clip_id: list(tokens) for clip_id, tokens in references.items()},
-        _in_time_order(references, hypotheses),
-        "none",
-    )
+def _plain(references: Mapping[str, list[str]], hypotheses: Mapping[str, Hypothesis]) -> Prepared:
+    return Prepared(references, _in_time_order(references, hypotheses), "none")
 
 
 def _in_time_order(references: Iterable[str], hypotheses: Mapping[str, Hypothesis]) -> dict[str, list[str]]:
-    nothing = Hypothesis([])
-    return {clip_id: hypotheses.get(clip_id, nothing).in_time_order() for clip_id in references}
+    return {clip_id: hypotheses.get(clip_id, _NOTHING).in_time_order() for clip_id in references}
 
 
-def _slrt(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Hypothesis]) -> Prepared:
+def _slrt(references: Mapping[str, list[str]], hypotheses: Mapping[str, Hypothesis]) -> Prepared:
     plain = _plain(references, hypotheses)
     if all(map(is_phoenix2014, references)):
         clean, rules = cleaning.clean_sentence_p14, "phoenix2014"
@@ -105,7 +103,7 @@ def _slrt(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Hypo
 
 
 def _official(
-    chain: cleaning.Chain, rules: str, references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Hypothesis]
+    chain: cleaning.Chain, rules: str, references: Mapping[str, list[str]], hypotheses: Mapping[str, Hypothesis]
 ) -> Prepared:
     """Through a chain and sclite, which ignores the case of ASCII letters."""
     kept, warnings = _through_chain(chain, references, hypotheses)
@@ -117,18 +115,18 @@ def _official(
     )
 
 
-def _official_p14(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Hypothesis]) -> Prepared:
+def _official_p14(references: Mapping[str, list[str]], hypotheses: Mapping[str, Hypothesis]) -> Prepared:
     return _official(cleaning.clean_p14, "phoenix2014", references, hypotheses)
 
 
-def _official_p14t(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Hypothesis]) -> Prepared:
+def _official_p14t(references: Mapping[str, list[str]], hypotheses: Mapping[str, Hypothesis]) -> Prepared:
     return _official(cleaning.clean_p14t, "phoenix2014t", references, hypotheses)
 
 
-def _corrnet(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Hypothesis]) -> Prepared:
+def _corrnet(references: Mapping[str, list[str]], hypotheses: Mapping[str, Hypothesis]) -> Prepared:
     kept, warnings = _through_chain(cleaning.clean_p14, references, hypotheses)
     return Prepared(
-        {clip_id: list(tokens) for clip_id, tokens in references.items()},
+        references,
         {clip_id: cleaning.merge_repeats(kept.get(clip_id) or [cleaning.EMPTY]) for clip_id in references},
         "phoenix2014",
         warnings,
@@ -146,15 +144,15 @@ def _through_chain(
     chain: cleaning.Chain, references: Iterable[str], hypotheses: Mapping[str, Hypothesis]
 ) -> tuple[dict[str, list[str]], tuple[str, ...]]:
     """Glosses of each clip after a chain on CTM lines; a clip that the chain removed isn't there."""
-    lines = [
-        line
-        for clip_id in references
-        for line in hypotheses.get(clip_id, Hypothesis([])).ctm_lines(_checked_id(clip_id))
-    ]
     kept: dict[str, list[str]] = {}
-    for line in chain(lines):
-        fields = line.split()
-        kept.setdefault(fields[0], []).append(fields[4] if len(fields) > 4 else cleaning.EMPTY)
+    ids = list(references)
+    for first in range(0, len(ids), _CLIPS_TOGETHER):
+        lines: list[str] = []
+        for clip_id in ids[first : first + _CLIPS_TOGETHER]:
+            lines += hypotheses.get(clip_id, _NOTHING).ctm_lines(_checked_id(clip_id))
+        for line in chain(lines):
+            fields = line.split()
+            kept.setdefault(fields[0], []).append(fields[4] if len(fields) > 4 else cleaning.EMPTY)
     return kept, _order_warnings(references, hypotheses) if chain is cleaning.clean_p14 else ()
 
 
@@ -168,7 +166,7 @@ def _order_warnings(references: Iterable[str], hypotheses: Mapping[str, Hypothes
     """Name the clips whose glosses the script puts in another order: it sorts times as text, "10.0" before "9.0"."""
     moved = []
     for clip_id in references:
-        times = (hypotheses.get(clip_id) or Hypothesis([])).times
+        times = hypotheses.get(clip_id, _NOTHING).times
         starts = [start for start, _ in times or ()]
         if sorted(starts) != sorted(starts, key=float):
             moved.append(clip_id)

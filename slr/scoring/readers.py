@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from signwave import manifest
 from signwave.errors import UserError
 from slr.scoring.cleaning import EMPTY
+from slr.scoring.collector import paused_collector
 
 _CTM_FIELDS, _STM_FIELDS = 5, 5
 _ID_COLUMNS = ("id", "name", "clip", "file", "video_id", "number", "key")
@@ -73,6 +74,7 @@ class _Collected:
         self.found[clip_id] = item
 
 
+@paused_collector()
 def read_hypotheses(path: str | Path, *, split: str = "test") -> dict[str, Hypothesis]:
     """Read recognised glosses: .ctm, .csv/.txt of ids and glosses, .json/.jsonl transcripts, a folder, a run folder.
 
@@ -103,6 +105,7 @@ def read_hypotheses(path: str | Path, *, split: str = "test") -> dict[str, Hypot
     return collected.found
 
 
+@paused_collector()
 def read_references(path: str | Path) -> dict[str, Reference]:
     """Read reference glosses: .stm, a corpus csv (by its header) or id-and-glosses text, a manifest .jsonl(.gz).
 

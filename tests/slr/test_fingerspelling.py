@@ -97,7 +97,10 @@ def test_the_baseline_knows_what_it_has_seen(lexicon: Path) -> None:
     word = SpelledWord("seen/x", (alphabet["B"], alphabet["A"]))
     test = StitchedWords([word], vocabulary=Vocabulary.build(["A B Ñ"]))
     right = {"seen/x": "B A"}
-    assert baseline_answers(test, letters) == {"baseline": right, "neighbour": right}
+    answers = baseline_answers(test, letters)
+    assert answers["baseline"] == answers["neighbour"] == right
+    assert answers["chance"].keys() == right.keys()
+    assert all(len(answers["chance"][name].split()) == len(text.split()) for name, text in right.items())
 
 
 @needs_package
@@ -121,3 +124,15 @@ def test_no_recording_occurs_under_two_names() -> None:
     folder = fingerspelling.package_dir()
     sums = Counter(hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*/*.pose"))
     assert max(sums.values()) == 1
+
+
+def test_dev_words_are_neither_trained_on_nor_tested() -> None:
+    pytest.importorskip("spoken_to_signed")
+    config = SpelledWordsConfig(train_alphabets=("ase", "sgg"), unseen_alphabets=("gsg",), num_train_words=400)
+    data = config.build(seed=0, budget=3500).data
+    tested = {word.id.rpartition("/")[2] for word in data.splits["test"].words if word.id.startswith("seen")}
+    dev = {word.id.rpartition("/")[2] for word in data.splits["val"].words}
+    assert 10 < len(dev) <= 150
+    assert not dev & tested
+    known = {word.text for word in data.splits["train"].words if len(word.letters) > 3}
+    assert not known & {word.text for word in data.splits["val"].words}

@@ -45,11 +45,11 @@ def test_spans_hold_their_letter_and_nothing_else(seed: int) -> None:
 def test_training_draws_anew_and_tests_do_not() -> None:
     training = StitchedWords(words("ABC"), vocabulary=VOCABULARY, augmentation=Augmentation())
     first, again, other = (training[Draw(0, seed)] for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first.hands, again.hands)
-    assert first.hands.shape != other.hands.shape or not np.array_equal(first.hands, other.hands)
+    np.testing.assert_array_equal(first.inputs, again.inputs)
+    assert first.inputs.shape != other.inputs.shape or not np.array_equal(first.inputs, other.inputs)
     test = StitchedWords(words("ABC", "ABC"), vocabulary=VOCABULARY)
-    np.testing.assert_array_equal(test[Draw(0, 1)].hands, test[Draw(0, 2)].hands)
-    np.testing.assert_array_equal(test[Draw(0, 1)].hands, test.stitched(0).hands)
+    np.testing.assert_array_equal(test[Draw(0, 1)].inputs, test[Draw(0, 2)].inputs)
+    np.testing.assert_array_equal(test[Draw(0, 1)].inputs, test.stitched(0).hands.reshape(-1, 126))
 
 
 def test_items_and_batches() -> None:

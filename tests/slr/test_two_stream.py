@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.models.video import s3d
 
 from signwave import bundle
 from signwave.errors import ArtefactError
@@ -228,6 +229,19 @@ def test_a_stream_that_does_not_fit_is_refused() -> None:
     del single["head.output.bias"]
     with pytest.raises(ArtefactError, match=r"missing: head.output.bias\); train the single stream with the same voc"):
         joint.load_stream(single, "rgb")
+
+
+def test_both_trunks_start_from_one_file(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    state = s3d().state_dict()
+    torch.save(state, tmp_path / "s3d.pth")
+    model = TwoStreamConfig(num_blocks=3, lateral_init="zero", head_dim=8, feedforward_dim=8).build(vocab_size=6)
+    model.load_backbone(tmp_path / "s3d.pth")
+    for trunk in (model.rgb.trunk, model.pose.trunk):
+        torch.testing.assert_close(
+            trunk.state_dict()["features.6.branch3.1.0.weight"], state["features.6.branch3.1.0.weight"]
+        )
+    torch.testing.assert_close(model.rgb.trunk.state_dict()["features.0.0.0.weight"], state["features.0.0.0.weight"])
 
 
 def test_each_stream_freezes_its_own_blocks() -> None:

@@ -18,6 +18,7 @@ SYSTEMS = {
     "this model": "wer",
     "nearest recording, true boundaries": "neighbour_wer",
     "nearest centroid, true boundaries": "baseline_wer",
+    "letters drawn by chance, true boundaries": "chance_wer",
 }
 
 

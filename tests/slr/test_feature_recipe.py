@@ -1,0 +1,72 @@
+"""A recipe on cached features: rate and width come from the cache, the encoder is checked, its bundle reads frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from signwave import manifest
+from signwave.errors import ArtefactError, ConfigError, MediaError
+from signwave.manifest import Clip
+from slr.encoder_loading import RANDOM, load_encoder
+from slr.feature_building import build
+from slr.feature_recipe import FeatureCorpusConfig, FeatureRecipe
+from slr.models.feature_head import FeatureHeadConfig
+
+NAME = "torchvision:mobilenet_v3_small"
+
+
+def frames_of(clip: Clip) -> NDArray[np.uint8]:
+    if clip.id == "train-bad":
+        raise MediaError(clip.path, "is an empty file")
+    return np.random.default_rng(len(clip.id)).integers(0, 256, (24, 3, 8, 8), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> FeatureCorpusConfig:
+    folder = tmp_path_factory.mktemp("corpus")
+    encoder = load_encoder(NAME, weights=RANDOM, stride=4)
+    for split, ids in (("train", ["one", "two", "bad"]), ("dev", ["one"]), ("test", ["one"])):
+        clips = [
+            Clip(id=f"{split}-{name}", path=f"{name}.mp4", kind="video", num_frames=24, rate_hz=25.0, text="A B")
+            for name in ids
+        ]
+        manifest.write(folder / f"{split}.jsonl", clips)
+        build(clips, encoder, folder / "features", read_frames=frames_of)
+    return FeatureCorpusConfig(manifest_dir=str(folder), features_dir=str(folder / "features"))
+
+
+def recipe_of(corpus: FeatureCorpusConfig, **changes: str) -> FeatureRecipe:
+    model = FeatureHeadConfig(dim=16, num_heads=2, num_halvings=1, kernel_size=3)
+    return FeatureRecipe(name="try", data=corpus, model=model, **changes)
+
+
+def test_rate_and_width_come_from_the_cache(corpus: FeatureCorpusConfig) -> None:
+    data, module = recipe_of(corpus).build()
+    assert module.bundle_info["rate_hz"] == 25 / 4
+    train = data.splits["train"]
+    assert [clip.id for clip in train.clips] == ["train-one", "train-two"]  # the bad one is left out
+    batch = next(iter(data.train_dataloader()))
+    assert batch.inputs.shape[2] == module.model.config["feature_dim"] == 576
+    encoded = module.encode(module.on_after_batch_transfer(batch, 0))
+    assert encoded.log_probs.shape[2] == 3
+
+
+def test_the_bundle_gets_the_encoder_of_the_features(corpus: FeatureCorpusConfig) -> None:
+    _, module = recipe_of(corpus, encoder=NAME, weights=RANDOM).build()
+    deployed = module.deploy()
+    assert (deployed.model.reads, deployed.model.stride) == ("frames", 8)
+    assert deployed.info == {"rate_hz": 25.0, "size_px": [224, 224]}
+    assert deployed.config["encoder"]["stride"] == 4
+    with pytest.raises(ConfigError, match=r"encoder=torchvision:mobilenet_v3_large isn't the one that made"):
+        recipe_of(corpus, encoder="torchvision:mobilenet_v3_large", weights=RANDOM).build()
+
+
+def test_a_missing_cache_is_named(tmp_path: Path, corpus: FeatureCorpusConfig) -> None:
+    with pytest.raises(ConfigError, match=r"data.features_dir is empty; make features with `slr features"):
+        recipe_of(FeatureCorpusConfig(manifest_dir=corpus.manifest_dir)).build()
+    with pytest.raises(ArtefactError, match=r"holds no cache.json"):
+        recipe_of(FeatureCorpusConfig(manifest_dir=corpus.manifest_dir, features_dir=str(tmp_path))).build()
