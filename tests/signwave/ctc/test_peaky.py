@@ -212,3 +212,19 @@ def test_with_priors_signs_are_named_on_more_of_their_ten_steps() -> None:
     assert plain[0] < 6.5, plain
     assert with_priors[0] > 9, with_priors
     assert with_priors[1] >= 0.9, with_priors
+
+
+def test_priors_add_up_over_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, both = LabelPriors(2), LabelPriors(2), LabelPriors(2)
+    one, two = torch.tensor([[[0.5, 0.5]]]).log(), torch.tensor([[[0.9, 0.1], [0.8, 0.2]]]).log()
+    first.observe(one, torch.tensor([1]))
+    second.observe(two, torch.tensor([2]))
+    for batch in (one, two):
+        both.observe(batch, torch.tensor([batch.shape[1]]))
+    both.refresh()
+    others = iter([second._sums.clone(), second._count.clone()])
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.add_(next(others)))
+    first.refresh()
+    torch.testing.assert_close(first.log_priors, both.log_priors)
+    torch.testing.assert_close(first.log_priors.exp(), torch.tensor([2.2 / 3, 0.8 / 3]))
