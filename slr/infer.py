@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from signwave import bundle, ctc
-from signwave.batch import Encoded
 from signwave.bundle import Bundle
 from signwave.command import Failure, pick_device
 from signwave.ctc import Clock, Hypothesis
@@ -25,7 +24,7 @@ from signwave.inputs import STDIN, InputFile
 from signwave.transcript import ModelName, Transcript, Word, split_at_pauses
 from signwave.windows import Passages, Window, windows
 from slr.decoding import LM_FILE, Decode, Decoding, Spans, grow, make_decoder
-from slr.medium import KINDS, PAUSE_SECONDS, kind_of_bundle
+from slr.medium import KINDS, PAUSE_SECONDS
 from slr.models.interface import Reads, SignModel
 from slr.poses import NoHandError
 from slr.reading import Needs
@@ -93,9 +92,10 @@ class Recognizer:
         self.keep_posteriors = keep_posteriors
         self.last: Posteriors | None = None
         """What the model saw in the last clip, where they are kept and the clip could be read."""
-        self.model = _build(stored).to(device).eval()
-        self.needs = _needs(stored, self.model, self.rate_hz)
-        self.stride = int(cast(SignModel, self.model).stride)
+        module = _build(stored).to(device).eval()
+        self.model = cast(SignModel, module)
+        self.needs = _needs(stored, module, self.rate_hz)
+        self.stride = int(self.model.stride)
         stored_lm = stored.folder / LM_FILE if LM_FILE in stored.files else None
         self.decode, self.searches = make_decoder(
             self.vocabulary, decoding or Decoding(), settings=stored.info.get("decoder", {}), stored_lm=stored_lm
@@ -209,7 +209,7 @@ class Recognizer:
                 options["points"] = torch.from_numpy(_rows(points, first, size))[None].to(self.device)
         try:
             with torch.inference_mode():
-                found = cast(Encoded, self.model(inputs, torch.tensor([size], device=self.device), **options))
+                found = self.model(inputs, torch.tensor([size], device=self.device), **options)
         except torch.OutOfMemoryError as error:
             shorter = size / self.rate_hz / 2
             raise UserError(
@@ -385,9 +385,10 @@ def _rows(points: NDArray[np.float32], first: int, size: int) -> NDArray[np.floa
 
 
 def _needs(stored: Bundle, model: nn.Module, rate_hz: float) -> Needs:
-    """What clips are brought to: as the bundle says, else as the model does."""
-    size_px = stored.info.get("size_px") or getattr(model, "size_px", None)
-    reads = cast(Reads, stored.info.get("reads") or getattr(model, "reads", KINDS[stored.kind].reads))
+    """What clips are brought to: the size is the bundle's, else that of the encoder inside."""
+    spec = getattr(getattr(model, "encoder", None), "spec", None)
+    size_px = stored.info.get("size_px") or getattr(spec, "size_px", None)
+    reads = cast(SignModel, model).reads
     try:
         if reads not in get_args(Reads):
             raise ValueError(f"reads is {reads!r}")
@@ -397,7 +398,7 @@ def _needs(stored: Bundle, model: nn.Module, rate_hz: float) -> Needs:
 
 
 def _build(stored: Bundle) -> nn.Module:
-    kind = kind_of_bundle(stored.kind, stored.config)
+    kind = KINDS[stored.kind]
     if importlib.util.find_spec(kind.module) is None:
         raise ArtefactError(f"{stored.folder}: this version has no model of kind '{stored.kind}'; upgrade signwave")
     try:

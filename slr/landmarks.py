@@ -34,7 +34,8 @@ _HOW_TO = (
     "MediaPipe needs an environment of its own (its protobuf is older than this one's); make it with: "
     "python3.11 -m venv ~/pose-env && ~/pose-env/bin/pip install --no-deps mediapipe==0.10.21 && "
     "~/pose-env/bin/pip install absl-py attrs flatbuffers matplotlib numpy opencv-python-headless 'protobuf<5' && "
-    f"export {PYTHON_VARIABLE}=~/pose-env/bin/python (or name it with --pose-python)"
+    f"export {PYTHON_VARIABLE}=~/pose-env/bin/python (or name it with --pose-python); "
+    "pip's complaints about packages that mediapipe requires can be ignored"
 )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from signwave.errors import ArtefactError
 from signwave.transcription import Medium
@@ -33,13 +32,6 @@ KINDS = {
     "slr.two_stream": Kind("slr.models.two_stream", "TwoStream", "frames+keypoints"),
     "slr.feature_head": Kind("slr.models.feature_head", "FeatureHead", "features"),
 }
-
-_FROZEN_ENCODER = Kind("slr.models.feature_head", "FrozenEncoder", "frames")
-
-
-def kind_of_bundle(kind: str, config: Mapping[str, Any]) -> Kind:
-    """The class behind a bundle. A head on features that carries its encoder is one that reads frames."""
-    return _FROZEN_ENCODER if kind == "slr.feature_head" and "encoder" in config else KINDS[kind]
 
 
 def medium_of(model: Path) -> Medium:
@@ -76,7 +68,7 @@ def _reads(model: Path) -> str:
     info = content.get("info") if isinstance(content, dict) else None
     if not isinstance(info, dict):
         raise ArtefactError(f"{folder / 'bundle.json'}: not a model folder's index; export the model again")
-    kind = str(content.get("kind"))
-    config = content.get("config")
-    known = kind_of_bundle(kind, config if isinstance(config, dict) else {}).reads if kind in KINDS else "hands"
-    return str(info.get("reads") or known)
+    config, kind = content.get("config"), KINDS.get(str(content.get("kind")))
+    if isinstance(config, dict) and config.get("encoder"):
+        return "frames"  # a head on features that brings its encoder
+    return str(info.get("reads") or (kind.reads if kind else "hands"))

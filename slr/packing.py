@@ -140,6 +140,7 @@ def pack_all(
     report = PackReport(num_reused=sum(len(done.packed) for done in found.values()))
     results = _results(todo, num_workers)
     with open(out / JOURNAL, "a", encoding="utf-8") as journal:
+        journal.write("\n")  # ends a line that was cut off when an earlier run was killed
         for done in progress(results, "packing", total=len(todo), quiet=not show_progress):
             found[done.file] = done
             if not done.errors:  # what failed is tried again

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,20 +74,34 @@ class Preparation:
     def _with_poses(self, clips: list[Clip]) -> Finished:
         folder = self.out_dir / "poses"
         if self.poses == EXTRACT:
-            from slr.pose_extraction import extract
+            return self._extracted(clips, folder)
+        folder, problems = self._imported(Path(self.poses), folder, clips)
+        files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.pose"))}
+        found = [next((files[name] for name in _names(clip) if name in files), None) for clip in clips]
+        return self._attached(clips, found, problems)
 
-            videos = {f"{clip.split}/{clip.id}" if clip.split else clip.id: clip.path for clip in clips}
+    def _extracted(self, clips: list[Clip], folder: Path) -> Finished:
+        """Keypoints of every file once, however many clips are spans of it."""
+        from slr.pose_extraction import extract
+        from slr.pose_import import pose_path
+
+        first = {clip.path: clip for clip in reversed(clips)}
+        names = {path: f"{clip.split}/{clip.id}" if clip.split else clip.id for path, clip in first.items()}
+        problems: list[Problem] = []
+        for rate_hz in sorted({clip.rate_hz or _DEFAULT_RATE_HZ for clip in first.values()}):
+            group = [path for path, clip in first.items() if (clip.rate_hz or _DEFAULT_RATE_HZ) == rate_hz]
             report = extract(
-                videos,
+                {names[path]: path for path in group},
                 folder,
                 pose_python=self.pose_python,
                 num_workers=self.num_workers,
+                picture_fps=rate_hz,  # pictures don't say their rate; videos ignore this
                 show_progress=self.show_progress,
             )
-            problems = list(report.problems)
-        else:
-            folder, problems = self._imported(Path(self.poses), folder, clips)
-        return self._attached(clips, folder, problems)
+            problems += report.problems
+        files = {path: pose_path(folder, name) for path, name in names.items()}
+        found = [file if (file := files[clip.path]).is_file() else None for clip in clips]
+        return self._attached(clips, found, problems)
 
     def _imported(self, source: Path, folder: Path, clips: list[Clip]) -> tuple[Path, list[Problem]]:
         """Bring keypoints of other tools into `.pose` files; a folder that holds such files is taken as it is."""
@@ -117,19 +131,18 @@ class Preparation:
             found = pose_import.import_coco_files(files, folder, rate_hz=rate_hz, show_progress=shown)
         return folder, list(found.problems)
 
-    def _attached(self, clips: list[Clip], folder: Path, problems: list[Problem]) -> Finished:
-        files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.pose"))}
-        attached = []
-        for clip in clips:
-            path = next((files[name] for name in _names(clip) if name in files), None)
-            attached.append(dataclasses.replace(clip, poses_path=str(path)) if path else clip)
-            if path is None:
-                reason = f"has no keypoints below {folder}; it stays without, and models of keypoints can't read it"
-                problems.append(Problem(f"clip {clip.id}", reason, "no_poses"))
-        num = sum(bool(clip.poses_path) for clip in attached)
-        if not num:
-            raise UserError(f"--poses {self.poses}: fits none of {len(clips)} clips, such as {clips[0].id}.pose")
-        self.figures["poses"] = {"num_clips": num, "num_without": len(clips) - num}
+    def _attached(self, clips: list[Clip], files: Sequence[Path | None], problems: list[Problem]) -> Finished:
+        attached = [
+            dataclasses.replace(clip, poses_path=str(file)) if file else clip for clip, file in zip(clips, files)
+        ]
+        without = [clip for clip, file in zip(clips, files) if file is None]
+        if len(without) == len(clips):
+            reason = f"; {problems[0]}" if problems else f", such as {clips[0].id}.pose"
+            raise UserError(f"--poses {self.poses}: gives none of {len(clips)} clips its keypoints{reason}")
+        reason = "has no keypoints; it stays without, and models of keypoints can't read it"
+        problems = problems + [Problem(f"clip {clip.id}", reason, "no_poses") for clip in without]
+        num = len(clips) - len(without)
+        self.figures["poses"] = {"num_clips": num, "num_without": len(without)}
         self.summaries.append(f"keypoints for {num} of {len(clips)} clips")
         return Finished(attached, problems)
 

@@ -58,7 +58,8 @@ class ResnetBilstmConfig:
     norm_classifier: bool = True
     """Unit-length weights and no bias (SMKD); False: a plain linear layer."""
     norm_scale: float = 1.0
-    """Factor of the normalised classifier's outputs."""
+    """Factor of the normalised classifier's outputs. The BiLSTM's lie within ±1, so no logit is above this times √dim:
+    a narrow model needs more than 1."""
     conv_weight: float = 1.0
     """Weight of the auxiliary head's CTC loss; 0: none."""
     distillation_weight: float = 25.0

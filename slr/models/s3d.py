@@ -126,8 +126,8 @@ class S3d(nn.Module):
         self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Encoded:
-        """The main head of `heads`."""
-        return self.heads(inputs, num_frames).main
+        """The main head of `heads`; the pyramid, which only trains the trunk, is left out."""
+        return self.answer(inputs, num_frames, all_heads=False).main
 
     def heads(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Heads:
         """All heads: the main one, and with a pyramid one per finer block ("c2", "c3").
@@ -138,12 +138,16 @@ class S3d(nn.Module):
             num_frames: (B,) int64, at least 1.
             points: not read.
         """
-        return self.classify(self.trunk(self.prepare(inputs, num_frames), num_frames))
+        return self.answer(inputs, num_frames, all_heads=True)
 
-    def classify(self, stages: Sequence[Stage]) -> Heads:
+    def answer(self, inputs: Tensor, num_frames: Tensor, *, all_heads: bool) -> Heads:
+        """All heads, or the main one alone."""
+        return self.classify(self.trunk(self.prepare(inputs, num_frames), num_frames), all_heads=all_heads)
+
+    def classify(self, stages: Sequence[Stage], *, all_heads: bool) -> Heads:
         """The heads over the outputs of all blocks."""
         main = self.head(pool_space(stages[-1]), stages[-1].num_steps)
-        return Heads(main, {} if self.pyramid is None else self.pyramid(stages))
+        return Heads(main, {} if self.pyramid is None or not all_heads else self.pyramid(stages))
 
     def losses(self) -> HeadLosses:
         """CTC on each head."""

@@ -152,8 +152,8 @@ class TwoStream(nn.Module):
         self.receptive_radius_frames = None if alone is None else alone + sideways
 
     def forward(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Encoded:
-        """The main head of `heads`."""
-        return self.heads(inputs, num_frames, points=points).main
+        """The main head of `heads`; the pyramids, which only train the trunks, are left out."""
+        return self._answer(inputs, num_frames, points, all_heads=False).main
 
     def heads(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Heads:
         """All heads: main, "rgb", "pose", "fused", and with pyramids "rgb_c2", "rgb_c3", "pose_c2", "pose_c3".
@@ -166,12 +166,15 @@ class TwoStream(nn.Module):
         Raises:
             ValueError: neither is given, or the frames aren't twice as large as the heat maps.
         """
+        return self._answer(inputs, num_frames, points, all_heads=True)
+
+    def _answer(self, inputs: Tensor, num_frames: Tensor, points: Tensor | None, *, all_heads: bool) -> Heads:
         if points is None and not inputs.numel():
             raise ValueError("a batch has neither frames nor keypoints; a two-stream model needs at least one of them")
         if points is None:
-            return _alone("rgb", self.rgb.heads(inputs, num_frames))
+            return _alone("rgb", self.rgb.answer(inputs, num_frames, all_heads=all_heads))
         if not inputs.numel():
-            return _alone("pose", self.pose.heads(points, num_frames))
+            return _alone("pose", self.pose.answer(points, num_frames, all_heads=all_heads))
         self._check_size(inputs)
         rgb = [Stage(self.rgb.prepare(inputs, num_frames), num_frames)]
         pose = [Stage(self.pose.prepare(points, num_frames), num_frames)]
@@ -183,7 +186,8 @@ class TwoStream(nn.Module):
             pose.append(pair[1])
         both = torch.cat([pool_space(pose[-1]), pool_space(rgb[-1])], dim=2)
         fused: Encoded = self.fused(both, rgb[-1].num_steps)
-        first, second = _alone("rgb", self.rgb.classify(rgb[1:])), _alone("pose", self.pose.classify(pose[1:]))
+        first = _alone("rgb", self.rgb.classify(rgb[1:], all_heads=all_heads))
+        second = _alone("pose", self.pose.classify(pose[1:], all_heads=all_heads))
         posteriors = torch.stack([first.main.log_probs, second.main.log_probs, fused.log_probs])
         mean = torch.logsumexp(posteriors, dim=0) - math.log(len(posteriors))
         return Heads(Encoded(mean, fused.num_steps), {**first.others, **second.others, "fused": fused})

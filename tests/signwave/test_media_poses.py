@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderD
 from signwave.errors import MediaError  # noqa: E402
 from signwave.media.drawing import draw_pose, render_pose  # noqa: E402
 from signwave.media.limits import Limits  # noqa: E402
-from signwave.media.poses import LAYOUTS, Part, PoseLayout, probe_pose, read_pose  # noqa: E402
+from signwave.media.poses import LAYOUTS, Part, PoseLayout, probe_pose, read_pose, write_pose  # noqa: E402
 from signwave.media.video import open_video, probe  # noqa: E402
 
 BODY = (
@@ -210,3 +211,59 @@ def test_real_files(shared_data: Path, tmp_path: Path) -> None:
         read_pose(folder / "openpose.pose", layout="hands")
     assert probe(render_pose(folder / "openpose.pose", tmp_path / "o.mp4", end_seconds=1, fit=True)).num_frames == 24
     assert set(LAYOUTS) >= {"right_hand", "hands", "hands_body", "all"}
+
+
+def test_a_layout_may_be_chosen_by_what_the_file_holds(pose: Path) -> None:
+    seen: list[dict[str, tuple[str, ...]]] = []
+
+    def choose(components: Mapping[str, tuple[str, ...]]) -> PoseLayout:
+        seen.append(dict(components))
+        return PoseLayout("wrists", (Part("POSE_LANDMARKS", ("LEFT_WRIST", "RIGHT_WRIST")),))
+
+    assert read_pose(pose, layout=choose).names == ("POSE_LANDMARKS.LEFT_WRIST", "POSE_LANDMARKS.RIGHT_WRIST")
+    assert seen[0]["POSE_LANDMARKS"] == BODY
+    assert list(seen[0]) == [
+        *("POSE_LANDMARKS", "LEFT_HAND_LANDMARKS", "RIGHT_HAND_LANDMARKS", "POSE_WORLD_LANDMARKS"),
+    ]
+
+    def refuse(components: Mapping[str, tuple[str, ...]]) -> PoseLayout:
+        raise ValueError(f"has {len(components)} components, which is too many")
+
+    with pytest.raises(MediaError, match=r"a\.pose: has 4 components, which is too many") as caught:
+        read_pose(pose, layout=refuse)
+    assert caught.value.kind == "no_stream"
+
+
+@pytest.mark.parametrize("num_coords", [2, 3])
+def test_what_is_written_is_read(tmp_path: Path, num_coords: int) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 90, (7, 5, num_coords)).astype(np.float32)
+    confidence = rng.uniform(0.1, 1, (7, 5)).astype(np.float32)
+    confidence[2, 3] = 0
+    points[4, 1, 0] = np.inf
+    write_pose(
+        tmp_path / "new" / "a.pose",
+        components={"A": ("x", "y"), "B": ("p", "q", "r")},
+        points=points,
+        confidence=confidence,
+        fps=29.97,
+        size_px=(90, 160),
+        limbs={"B": ((0, 2),)},
+    )
+    found = read_pose(tmp_path / "new" / "a.pose", layout="all")
+    seen = (confidence > 0) & np.isfinite(points).all(-1)
+    np.testing.assert_array_equal(found.points, np.where(seen[..., None], points, 0))
+    np.testing.assert_array_equal(found.confidence, np.where(seen, confidence, 0))
+    assert found.names == ("A.x", "A.y", "B.p", "B.q", "B.r")
+    assert (found.limbs, found.height_px, found.width_px) == (((2, 4),), 90, 160)
+    assert found.fps == pytest.approx(29.97)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.pose"]
+
+
+def test_writing_refuses_shapes_that_do_not_fit(tmp_path: Path) -> None:
+    points, confidence = np.zeros((2, 3, 2), np.float32), np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match=r"need points \(T, 2, 2 or 3\) and confidence \(T, 2\), got \(2, 3, 2\)"):
+        write_pose(tmp_path / "a.pose", components={"A": ("x", "y")}, points=points, confidence=confidence, fps=25)
+    with pytest.raises(ValueError, match="fps must be above 0"):
+        write_pose(tmp_path / "a.pose", components={"A": ("x", "y", "z")}, points=points, confidence=confidence, fps=0)
+    assert not list(tmp_path.iterdir())

@@ -84,3 +84,15 @@ def test_it_compiles_into_one_graph() -> None:
     points = torch.rand(1, 2, 63, 3)
     compiled = torch.compile(heatmaps, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(points, size_px=(8, 8)), heatmaps(points, size_px=(8, 8)))
+
+
+@pytest.mark.gpu
+def test_the_device_gives_what_the_host_gives_and_is_not_waited_for() -> None:
+    points = torch.rand(2, 3, 63, 3, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    there = points.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        maps = heatmaps(there)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(maps.cpu(), heatmaps(points), atol=1e-5, rtol=0)

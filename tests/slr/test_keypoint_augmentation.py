@@ -166,3 +166,15 @@ def test_impossible_strengths_are_refused(setting: dict[str, float], message: st
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 24 chances"):
         KeypointAugmentation()(_points(), torch.rand(4, 5))
+
+
+@pytest.mark.gpu
+def test_the_device_gives_what_the_host_gives_and_is_not_waited_for() -> None:
+    points, chances, strength = _points(), _chances(), KeypointAugmentation(flip=0.5)
+    there = (points.cuda(), chances.cuda())
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        result = strength(*there)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(result.cpu(), strength(points, chances), atol=1e-4, rtol=0)

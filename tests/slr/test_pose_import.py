@@ -245,7 +245,7 @@ def test_broken_openpose_clips_are_named(tmp_path: Path) -> None:
     assert "cut_000000000000_keypoints.json is no JSON file" in texts["cut"]
     assert "has no list of 'people'" in texts["list"]
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="no file NAME_000000000000_keypoints.json"):
+    with pytest.raises(UserError, match=r"no file NAME_000000000000_keypoints\.json"):
         import_openpose(tmp_path / "none", tmp_path / "out", rate_hz=25)
 
 

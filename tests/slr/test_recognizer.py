@@ -131,6 +131,26 @@ def test_frames_of_every_kind_of_clip_and_any_length(tmp_path: Path) -> None:
         assert (a.text, a.start_seconds, a.end_seconds) == (b.text, b.start_seconds, b.end_seconds)
 
 
+def test_two_streams_take_what_there_is(tmp_path: Path, write_pose) -> None:
+    run = TINY.save_tiny(tmp_path / "both", kind="slr.tiny_both", reads="frames+keypoints")
+    clip = TINY.write_moving(tmp_path / "clip.mp4", 60)
+    recognizer = Recognizer.load(run, device="cpu")
+    frames = recognizer(clip)
+    assert "no keypoints beside it, only its frames are read; put clip.pose there" in frames.warnings[0]
+    pose = write_pose(tmp_path / "clip.pose", [1, 2, 3, 4, 5, 6])
+    both, steps = recognizer(clip), recognizer.posteriors(clip)
+    assert not both.warnings
+    assert both.words != frames.words
+    short = Recognizer.load(run, device="cpu", window_seconds=1.4)  # windows take their part of the keypoints
+    torch.testing.assert_close(short.posteriors(clip), steps, atol=1e-4, rtol=0)
+    write_pose(tmp_path / "other.pose", [1, 2])  # ends early: its last frame stays
+    assert len(recognizer(clip, poses_path=str(tmp_path / "other.pose")).words) > 0
+    alone = recognizer(pose)
+    assert alone.duration_seconds == pytest.approx(2.4)
+    assert "no frames, only its keypoints are read" in alone.warnings[0]
+    assert recognizer.posteriors(pose).shape == steps.shape
+
+
 def test_a_model_that_sees_everything_is_close_in_windows(tmp_path: Path) -> None:
     run, clip = TINY.save_tiny(tmp_path / "far", whole=True), TINY.write_moving(tmp_path / "clip.mp4", 500, seed=2)
     whole = Recognizer.load(run, device="cpu", window_seconds=60.0).posteriors(clip)

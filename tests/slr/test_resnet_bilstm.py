@@ -283,3 +283,26 @@ def test_the_part_before_the_lstm_compiles_as_one_graph(correlation: bool) -> No
         torch.testing.assert_close(
             look(inputs, num_frames, num_valid=10), model.look(inputs, num_frames), atol=1e-4, rtol=1e-4
         )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("correlation", CORRELATION)
+def test_a_gpu_gives_the_same_and_is_not_waited_for(correlation: bool) -> None:
+    model = tiny(correlation=correlation).eval()
+    inputs, num_frames = batch([20, 13])
+    expected = model(inputs, num_frames).log_probs
+    model, inputs, num_frames = model.cuda(), inputs.cuda(), num_frames.cuda()
+    model(inputs, num_frames, num_valid=33)  # libraries set themselves up at the first call, and wait for it
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        given = model(inputs, num_frames, num_valid=33).log_probs
+        padded = model(inputs, num_frames).log_probs
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            half = model(inputs, num_frames, num_valid=33).log_probs
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for row, steps in enumerate([5, 4]):
+        for found, tolerance in ((given, 1e-3), (padded, 1e-3), (half, 0.05)):
+            torch.testing.assert_close(
+                found[row, :steps].cpu().exp(), expected[row, :steps].exp(), atol=tolerance, rtol=tolerance
+            )

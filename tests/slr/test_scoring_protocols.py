@@ -207,6 +207,16 @@ def test_sclite_counts_damaged_phoenix_references_alike(protocol, stm, sclite, s
     assert run_sclite(sclite, cleaned, wanted, tmp_path) == ours(given, wanted, protocol)
 
 
+@pytest.mark.parametrize("protocol", ["official-p14", "official-p14t", "corrnet"])
+def test_clips_cleaned_a_few_at_a_time_count_alike(protocol, monkeypatch):
+    rng = random.Random(2)
+    wanted = references(*[" ".join(rng.choices("ABCD", k=5)) for _ in range(60)], name=P14_ID)
+    given = damaged(wanted, seed=1)
+    whole = score(given, wanted, protocol=protocol, num_resamples=10)
+    monkeypatch.setattr("slr.scoring.protocols._CLIPS_TOGETHER", 1)
+    assert score(given, wanted, protocol=protocol, num_resamples=10) == whole
+
+
 def damaged(wanted: dict[str, Reference], *, seed: int) -> dict[str, Hypothesis]:
     """References with errors, marks, repeats, clips of marks only and clips left out."""
     rng = random.Random(seed)

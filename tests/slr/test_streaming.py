@@ -100,6 +100,32 @@ def test_words_come_while_the_stream_runs(exact: Recognizer, clip: Path, monkeyp
     assert piped.duration_seconds == pytest.approx(9.2)
 
 
+def test_a_model_of_poses_streams_files_but_no_pipe(tmp_path: Path, write_pose) -> None:
+    from dataclasses import asdict
+
+    from signwave import bundle
+    from slr.models.keypoint_conformer import KeypointConformerConfig
+
+    torch.manual_seed(0)
+    config = KeypointConformerConfig(dim=16, group_dim=8, num_heads=2, attention_radius_steps=2)
+    settings = {**asdict(config), "vocab_size": TINY.VOCABULARY.size}
+    info = {"name": "k", "rate_hz": 25.0, "reads": "keypoints"}
+    model = config.build(vocab_size=TINY.VOCABULARY.size)
+    bundle.save(
+        tmp_path / "k", kind="slr.keypoint_conformer", model=model, config=settings, vocabulary=TINY.VOCABULARY,
+        info=info,
+    )  # fmt: skip
+    recognizer = Recognizer.load(tmp_path / "k", device="cpu")
+    radius = recognizer.receptive_radius_frames / 25
+    settings = Sliding(window_seconds=2 * radius + 1, hop_seconds=0.5, lookahead_seconds=radius + 0.16)
+    stream = StreamRecognizer(recognizer, settings=settings)
+    pose = write_pose(tmp_path / "a.pose", [3, 1, 4, 1, 5, 9, 2, 6] * 3)
+    assert stream.is_exact
+    torch.testing.assert_close(chunked(stream, pose), recognizer.posteriors(pose), atol=1e-4, rtol=0)
+    with pytest.raises(UserError, match="-: a stream from stdin must be a video, and this model reads keypoints"):
+        stream("-")
+
+
 def test_online_greedy_equals_greedy() -> None:
     for seed in range(20):
         torch.manual_seed(seed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.video import s3d
 
@@ -98,6 +98,23 @@ def test_the_main_output_is_the_mean_of_three_posteriors() -> None:
     mean = sum(heads.others[name].log_probs.double().exp() for name in ("rgb", "pose", "fused")) / 3
     torch.testing.assert_close(heads.main.log_probs.double().exp(), mean, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(heads.main.log_probs.exp().sum(-1), torch.ones(2, 3))
+
+
+def test_recognition_does_not_run_the_pyramids() -> None:
+    model = settled(tiny())
+    frames, num_frames, points = clips([12, 9])
+    with torch.no_grad():
+        heads = model.heads(frames, num_frames, points=points)
+        for stream in (model.rgb, model.pose):
+            assert stream.pyramid is not None
+            stream.pyramid = _Refuses()
+        torch.testing.assert_close(model(frames, num_frames, points=points).log_probs, heads.main.log_probs)
+        torch.testing.assert_close(model(frames, num_frames).log_probs, model.rgb(frames, num_frames).log_probs)
+
+
+class _Refuses(nn.Module):
+    def forward(self, stages: Any) -> Any:
+        raise AssertionError("a pyramid ran")
 
 
 def test_an_impossible_token_stays_finite_in_the_mean() -> None:

@@ -22,6 +22,7 @@ RATE_HZ = 25.0
 SIZE_PX = (16, 24)
 VOCABULARY = Vocabulary(("<blank>", "A", "B", "C", "D"))
 KINDS.setdefault(KIND, Kind("tiny_signs", "TinySigns", "frames"))
+KINDS.setdefault("slr.tiny_both", Kind("tiny_signs", "TinyBoth", "frames+keypoints"))
 
 
 class TinySigns(nn.Module):
@@ -48,13 +49,28 @@ class TinySigns(nn.Module):
         return Encoded(functional.log_softmax(logits, -1), conv_steps(num_steps, 2))
 
 
-def save_tiny(folder: Path, *, whole: bool = False, **info: object) -> Path:
+class TinyBoth(TinySigns):
+    """Frames and keypoints, or either; keypoints add the place of the right wrist to every colour."""
+
+    reads = "frames+keypoints"
+
+    def forward(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Encoded:
+        if points is None:
+            return super().forward(inputs, num_frames)
+        assert points.shape[:2] == inputs.shape[:2]
+        if not inputs.numel():
+            inputs = inputs.new_zeros((*inputs.shape[:3], 2, 2))
+        place = (points[:, :, 21, :2].sum(-1) * 30).reshape(*points.shape[:2], 1, 1, 1)
+        return super().forward((inputs.float() + place).clamp(0, 255).to(torch.uint8), num_frames)
+
+
+def save_tiny(folder: Path, *, whole: bool = False, kind: str = KIND, **info: object) -> Path:
     """A run folder with an untrained model."""
     torch.manual_seed(1)
-    model = TinySigns(vocab_size=VOCABULARY.size, whole=whole)
+    model = (TinySigns if kind == KIND else TinyBoth)(vocab_size=VOCABULARY.size, whole=whole)
     config = {"vocab_size": VOCABULARY.size, "whole": whole}
     facts = {"name": "tiny", "rate_hz": RATE_HZ, "stride": 4, "reads": "frames", "size_px": list(SIZE_PX), **info}
-    bundle.save(folder / "bundle", kind=KIND, model=model, config=config, vocabulary=VOCABULARY, info=facts)
+    bundle.save(folder / "bundle", kind=kind, model=model, config=config, vocabulary=VOCABULARY, info=facts)
     return folder
 
 

@@ -88,7 +88,7 @@ def _hand(skeleton: Skeleton, side: int) -> _Points:
 def _on_head(skeleton: Skeleton, x: float, y: float | FloatArray) -> FloatArray:
     """A point of the face: (T, 3); x, y in halves of the head from its middle, x right in the picture."""
     wide, high = skeleton.head_px
-    moved = skeleton.head.copy()
+    moved: FloatArray = skeleton.head.copy()
     moved[:, 0] += x * wide
     moved[:, 1] += y * high
     return moved
@@ -126,6 +126,6 @@ def _face(skeleton: Skeleton) -> tuple[list[str], _Points]:
             found[number] = _on_head(
                 skeleton, (0.34 if outer else 0.29) * float(x), 0.55 + (-height if upper else height)
             )
-    numbers = sorted(found)
-    places = np.stack([found[number] for number in numbers], axis=1)
-    return [str(number) for number in numbers], _Points(places, np.ones(places.shape[:2]))
+    ordered = sorted(found)
+    places = np.stack([found[number] for number in ordered], axis=1)
+    return [str(number) for number in ordered], _Points(places, np.ones(places.shape[:2]))

@@ -90,11 +90,13 @@ def _sway(num_frames: int, fps: float, rng: np.random.Generator) -> FloatArray:
     """Slow movement of the whole body: (T, 3), shoulder widths."""
     seconds = np.arange(num_frames) / fps
     speed, start = rng.uniform(0.15, 0.5, 3), rng.uniform(0, 2 * np.pi, 3)
-    return np.asarray([0.03, 0.012, 0.0]) * np.sin(2 * np.pi * speed * seconds[:, None] + start)
+    sway: FloatArray = np.asarray([0.03, 0.012, 0.0]) * np.sin(2 * np.pi * speed * seconds[:, None] + start)
+    return sway
 
 
 def _nod(mouth: FloatArray) -> FloatArray:
-    return 0.02 * mouth[:, None] * np.asarray([0.0, 1.0, 0.0])
+    nod: FloatArray = 0.02 * mouth[:, None] * np.asarray([0.0, 1.0, 0.0])
+    return nod
 
 
 def _arms(shoulders: FloatArray, wrists: FloatArray, flip: FloatArray, arm: float) -> tuple[FloatArray, FloatArray]:

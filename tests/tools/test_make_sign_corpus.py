@@ -1,0 +1,229 @@
+"""Made-up signers: the official layout, true times, keypoints of what was drawn, damage, and the same bytes again."""
+
+import hashlib
+import importlib
+import itertools
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from signwave.errors import MediaError
+from signwave.media.poses import probe_pose, read_pose
+from signwave.media.video import count_frames, open_video
+
+ROOT = "phoenix-2014-multisigner"
+
+
+@pytest.fixture(scope="module")
+def tool(repository: Path) -> ModuleType:
+    sys.path.insert(0, str(repository / "tools"))
+    try:
+        return importlib.import_module("make_sign_corpus")
+    finally:
+        sys.path.pop(0)
+
+
+@pytest.fixture(scope="module")
+def corpus(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("corpus")
+    sizes = ["--num-train", "5", "--num-dev", "2", "--num-test", "4", "--num-signers", "3", "--unseen-signers", "1"]
+    tool.main([str(out), *sizes, "--bad"])
+    return out / ROOT
+
+
+def rows(corpus: Path, split: str) -> list[list[str]]:
+    text = (corpus / "annotations" / "manual" / f"{split}.corpus.csv").read_text(encoding="utf-8")
+    header, *lines = text.splitlines()
+    assert header == "id|folder|signer|annotation"
+    return [line.split("|") for line in lines]
+
+
+def times(corpus: Path) -> list[dict[str, object]]:
+    lines = (corpus / "annotations" / "automatic" / "times.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def bad(corpus: Path) -> dict[str, str]:
+    lines = (corpus / "annotations" / "automatic" / "bad.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["kind"]: row["clip"] for row in map(json.loads, lines)}
+
+
+def frames_of(corpus: Path, split: str, clip: str) -> Path:
+    return corpus / "features" / "fullFrame-210x260px" / split / clip / "1"
+
+
+def test_the_layout_is_the_official_one(corpus: Path) -> None:
+    for split, num_clips in (("train", 5 + 4), ("dev", 2), ("test", 4)):
+        found = rows(corpus, split)
+        assert len(found) == num_clips
+        for clip, folder, signer, annotation in found:
+            assert folder == f"{clip}/1/*.png"
+            assert signer.startswith("Signer")
+            assert annotation
+        stm = (corpus / "evaluation" / f"phoenix2014-groundtruth-{split}.stm").read_text(encoding="utf-8").splitlines()
+        assert [line.split() for line in stm] == [
+            [clip, "1", signer.lower(), "0.0", "1.79769e+308", *annotation.split()]
+            for clip, _, signer, annotation in found
+        ]
+    clip = rows(corpus, "dev")[0][0]
+    first = min(frames_of(corpus, "dev", clip).iterdir())
+    assert first.name == f"{clip.rsplit('_default', 1)[0]}.avi_pid0_fn000000-0.png"
+    with Image.open(first) as picture:
+        assert (picture.size, picture.mode) == ((64, 80), "RGB")
+
+
+def test_times_tell_what_is_signed_when(corpus: Path) -> None:
+    found = times(corpus)
+    for split in ("dev", "test"):
+        for clip, _, _, annotation in rows(corpus, split):
+            spans = [row for row in found if row["clip"] == clip]
+            assert [row["gloss"] for row in spans] == annotation.split()
+            edges = [edge for row in spans for edge in (row["start_frame"], row["end_frame"])]
+            assert edges == sorted(set(edges)), "signs must not touch: there is a transition between them"
+            num_frames = count_frames(frames_of(corpus, split, clip))
+            assert edges[0] >= 2
+            assert edges[-1] <= num_frames - 4
+
+
+def test_pictures_move_within_signs_and_rest_at_both_ends(corpus: Path) -> None:
+    clip = rows(corpus, "dev")[0][0]
+    with open_video(frames_of(corpus, "dev", clip)) as video:
+        frames = video.frames().pixels.astype(np.int16)
+    change = np.abs(np.diff(frames, axis=0)).mean((1, 2, 3))
+    spans = [(row["start_frame"], row["end_frame"]) for row in times(corpus) if row["clip"] == clip]
+    signed = np.concatenate([change[start : end - 1] for start, end in spans])  # type: ignore[misc]
+    assert signed.mean() > change[:2].mean()
+    assert signed.mean() > change[-2:].mean()
+
+
+def test_keypoints_lie_where_the_hands_were_drawn(corpus: Path) -> None:
+    """Around the wrist of the leading hand the picture changes more from frame to frame than elsewhere."""
+    clip = rows(corpus, "dev")[1][0]
+    path = corpus / "poses" / "dev" / f"{clip}.pose"
+    info = probe_pose(path)
+    assert info.components == {
+        "POSE_LANDMARKS": 33,
+        "FACE_LANDMARKS": 44,
+        "LEFT_HAND_LANDMARKS": 21,
+        "RIGHT_HAND_LANDMARKS": 21,
+    }
+    with open_video(frames_of(corpus, "dev", clip)) as video:
+        frames = video.frames().pixels.astype(np.float32)
+    assert (info.num_frames, info.fps) == (len(frames), 25.0)
+    pose = read_pose(path, layout="hands_body_face")
+    middle = pose.points[:, 21:42, :2].mean(1)  # right hand
+    background = np.median(frames, axis=0)
+    unlike = np.abs(frames - background).mean(1)
+    near, far = [], []
+    for number, (x, y) in enumerate(middle):
+        down, right = np.ogrid[:80, :64]
+        close = (right - x) ** 2 + (down - y) ** 2 < 25
+        if not close.any() or unlike[number][close].mean() < 5:
+            continue
+        near.append(unlike[number][close].mean())
+        far.append(unlike[number][~close].mean())
+    assert len(near) > len(frames) / 4
+    assert np.mean(near) > 3 * np.mean(far)
+
+
+def test_left_and_right_are_the_signers_own(corpus: Path) -> None:
+    clip = rows(corpus, "dev")[0][0]
+    pose = read_pose(corpus / "poses" / "dev" / f"{clip}.pose", layout="hands_body")
+    place = {name: pose.points[:, number, 0].mean() for number, name in enumerate(pose.names)}
+    assert place["POSE_LANDMARKS.LEFT_SHOULDER"] > place["POSE_LANDMARKS.RIGHT_SHOULDER"]
+    wrists = {name: pose.points[:, number] for number, name in enumerate(pose.names) if name.endswith("WRIST")}
+    np.testing.assert_allclose(
+        wrists["POSE_LANDMARKS.LEFT_WRIST"], wrists["LEFT_HAND_LANDMARKS.WRIST"], atol=1e-4, err_msg="same joint"
+    )
+
+
+def test_unseen_signers_are_in_every_second_test_clip_only(corpus: Path) -> None:
+    known = {row[2] for split in ("train", "dev") for row in rows(corpus, split)}
+    assert [row[2] in known for row in rows(corpus, "test")].count(False) == 2
+    assert "Signer04" not in known
+
+
+def test_broadcasts_lie_in_one_split(corpus: Path) -> None:
+    broadcasts = [
+        {row[0].rsplit("_default", 1)[0] for row in rows(corpus, split)} for split in ("train", "dev", "test")
+    ]
+    assert not broadcasts[0] & broadcasts[1]
+    assert not broadcasts[1] & broadcasts[2]
+
+
+def test_broken_things_are_planted(corpus: Path) -> None:
+    found = bad(corpus)
+    labels = {clip: annotation for clip, _, _, annotation in rows(corpus, "train")}
+    assert set(found.values()) <= set(labels)
+    with pytest.raises(MediaError, match="can be decoded"):
+        count_frames(frames_of(corpus, "train", found["truncated"]))
+    assert list(frames_of(corpus, "train", found["empty"]).iterdir()) == []
+    assert count_frames(frames_of(corpus, "train", found["label_too_long"])) == 16
+    assert len(labels[found["label_too_long"]].split()) == 24
+    assert any("  " in label for label in labels.values())
+    assert list((corpus / "features" / "fullFrame-210x260px" / "dev").glob("*.lprof"))
+    assert not set(found.values()) & {row["clip"] for row in times(corpus)}
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def test_the_same_seed_makes_the_same_bytes(tool: ModuleType, tmp_path: Path) -> None:
+    sizes = ["--num-train", "1", "--num-dev", "1", "--num-test", "0"]
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        tool.main([str(tmp_path / name), *sizes, "--seed", seed])
+    assert _digest(tmp_path / "a") == _digest(tmp_path / "b") != _digest(tmp_path / "c")
+
+
+def test_the_language_does_not_depend_on_the_vocabulary(tool: ModuleType) -> None:
+    language = sys.modules["made_up_signers.language"]
+    large = language.signs(30)
+    assert language.signs(12) == large[:12]
+    assert len({sign.gloss for sign in large}) == 30
+    with pytest.raises(ValueError, match="between 2 and 100, got 101"):
+        language.signs(101)
+
+
+def test_a_bigram_model_knows_more_than_counts_alone(tool: ModuleType) -> None:
+    grammar = sys.modules["made_up_signers.language"].Grammar(12)
+    rng = np.random.default_rng(0)
+    sentences = [grammar.sentence(rng) for _ in range(2000)]
+    assert {len(sentence) for sentence in sentences} == {2, 3, 4, 5, 6}
+    pairs = Counter(pair for s in sentences for pair in itertools.pairwise(s))
+    assert all(a != b for a, b in pairs)
+    total = sum(pairs.values())
+    follower = Counter(b for (_, b), n in pairs.items() for _ in range(n))
+    leader = Counter(a for (a, _), n in pairs.items() for _ in range(n))
+    unigram = -sum(n / total * np.log2(n / total) for n in follower.values())
+    bigram = -sum(n / total * np.log2(n / leader[a]) for (a, _), n in pairs.items())
+    assert bigram < unigram - 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [(["--size", "64"], "'64' is no WIDTHxHEIGHT"), (["--num-glosses", "1"], "--num-glosses from 2 to 100")],
+)
+def test_impossible_options_say_what_is_allowed(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
+) -> None:
+    with pytest.raises(SystemExit):
+        tool.main([str(tmp_path), *arguments])
+    assert text in capsys.readouterr().err
+
+
+def test_a_corpus_is_not_written_over(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / ROOT).mkdir()
+    with pytest.raises(SystemExit):
+        tool.main([str(tmp_path)])
+    assert "remove it or choose another folder" in capsys.readouterr().err
