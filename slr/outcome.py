@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from signwave.ctc import Hypothesis
+from signwave.ctc import Clock, Hypothesis, words
 from signwave.manifest import Clip
-from signwave.rundir import atomic_write, write_json
+from signwave.rundir import write_json
 from signwave.text import Vocabulary
-from slr.scoring.evaluation import Evaluation, score
+from slr import scoring
 from slr.scoring.page import page
-from slr.scoring.readers import Hypothesis as Recognised
-from slr.scoring.readers import Reference
-from slr.scoring.tables import Breakdown, breakdown
+from slr.scoring.writers import Recognised, save_hypotheses
 
 log = logging.getLogger(__name__)
 
@@ -30,28 +28,40 @@ class Outcome:
         hypotheses: clip id → what was recognised.
         clips: clip id → its row of the manifest, where there is one.
         vocabulary: tokens of the hypotheses.
-        seconds_per_step: length of a step.
+        clock: the seconds of a step.
     """
 
     references: Mapping[str, str]
     hypotheses: Mapping[str, Hypothesis]
     clips: Mapping[str, Clip]
     vocabulary: Vocabulary
-    seconds_per_step: float
+    clock: Clock
 
     def scores(self, *, protocols: Sequence[str], train_texts: Sequence[str]) -> Scores:
         """Score by each protocol, and tell errors apart by signer, length, and how often training showed a gloss."""
         references = {name: self._reference(name, text) for name, text in self.references.items()}
-        recognised = {name: Recognised(list(self._glosses(name))) for name in self.references}
-        evaluations = {name: score(recognised, references, protocol=name) for name in protocols}
+        recognised = {name: scoring.Hypothesis(list(self._glosses(name))) for name in self.references}
+        evaluations = {name: scoring.score(recognised, references, protocol=name) for name in protocols}
         first = evaluations[protocols[0]]
-        return Scores(tuple(evaluations.values()), breakdown(first.pairs, train_texts=train_texts))
+        return Scores(tuple(evaluations.values()), scoring.breakdown(first.pairs, train_texts=train_texts))
 
-    def _reference(self, name: str, text: str) -> Reference:
+    def save(self, run: Path, split: str) -> None:
+        """Write hypotheses and references as CTM and STM, see slr.scoring.save_hypotheses."""
+        rows = []
+        for name in self.references:
+            if len(name.split()) > 1:
+                log.warning("%s: clip '%s' has a blank in its id, which no CTM can hold; it is left out", run, name)
+                continue
+            found = words(self.hypotheses[name], tokens=self.vocabulary.tokens, clock=self.clock)
+            clip = self.clips.get(name)
+            rows.append(Recognised(name, self.references[name], found, clip.person if clip is not None else ""))
+        save_hypotheses(run, rows, split=split)
+
+    def _reference(self, name: str, text: str) -> scoring.Reference:
         clip = self.clips.get(name)
         if clip is None:
-            return Reference(text.split())
-        return Reference(text.split(), person=clip.person, group=clip.group, num_frames=clip.num_frames)
+            return scoring.Reference(text.split())
+        return scoring.Reference(text.split(), person=clip.person, group=clip.group, num_frames=clip.num_frames)
 
     def _glosses(self, name: str) -> list[str]:
         return [self.vocabulary.tokens[token] for token in self.hypotheses[name].tokens]
@@ -66,8 +76,8 @@ class Scores:
         breakdown: tables of errors by the first protocol.
     """
 
-    evaluations: tuple[Evaluation, ...]
-    breakdown: Breakdown
+    evaluations: tuple[scoring.Evaluation, ...]
+    breakdown: scoring.Breakdown
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -93,34 +103,3 @@ class Scores:
         """Write the tables: errors_SPLIT.json for programs, errors_SPLIT.html for people."""
         write_json(folder / f"errors_{split}.json", self.breakdown.to_dict())
         page(self.evaluations, self.breakdown).write(folder / f"errors_{split}.html")
-
-
-def write_hypotheses(path: Path, outcome: Outcome) -> None:
-    """Write a split as CTM, and its references as STM beside it; `slr score` and `slr compare` read both.
-
-    A clip in which nothing was recognised is a comment line, ";; id". Times have leading zeros, because Phoenix's own
-    script sorts them as text. Clips whose id holds a blank can't stand in a CTM and are left out with a warning.
-    """
-    lines, references = [], []
-    names = [name for name in outcome.references if len(name.split()) == 1]
-    if len(names) < len(outcome.references):
-        log.warning(
-            "%s: %d clips have a blank in their id and are left out", path, len(outcome.references) - len(names)
-        )
-    for name in names:
-        hypothesis = outcome.hypotheses[name]
-        if not hypothesis.tokens:
-            lines.append(f";; {name}")
-        for token, (first, stop), confidence in zip(
-            hypothesis.tokens, hypothesis.steps, hypothesis.confidences, strict=True
-        ):
-            start, duration = first * outcome.seconds_per_step, (stop - first) * outcome.seconds_per_step
-            gloss = outcome.vocabulary.tokens[token]
-            lines.append(f"{name} 1 {start:09.3f} {duration:.3f} {gloss} {confidence:.4f}")
-        clip = outcome.clips.get(name)
-        person = "_".join(clip.person.split()) if clip is not None and clip.person else "unknown"
-        end = (clip.duration_seconds if clip is not None else None) or 0.0
-        references.append(f"{name} 1 {person} 0.0 {end:.3f} {outcome.references[name]}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, "".join(f"{line}\n" for line in lines))
-    atomic_write(path.with_suffix(".stm"), "".join(f"{line}\n" for line in references))

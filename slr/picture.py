@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 PANEL_SECONDS = 12.0
 """A longer clip goes on in the next row."""
 _NUM_ROWS = 10
-_NUM_THUMBNAILS = 12
+_NUM_THUMBNAILS = 10
 _THUMBNAIL_PX = 96  # the shorter side
 _WIDTH_INCHES = 12.0
 _STRIP_INCHES = (0.9, 11.0)
@@ -124,10 +124,12 @@ def _draw_strip(ax: Axes, path: str, span: tuple[float, float], end: float) -> N
         return
     seconds_per_inch = (span[1] - span[0]) / _STRIP_INCHES[1]
     height_px, width_px = pictures.shape[1:3]
-    # As wide as its shape asks, at most its place.
-    half = min(0.48 * width, 0.5 * _STRIP_INCHES[0] * width_px / height_px * seconds_per_inch)
+    # As high as the strip, or as wide as its place, whichever comes first: no picture is stretched.
+    tallest = 0.5 * _STRIP_INCHES[0] * width_px / height_px * seconds_per_inch
+    half, share = min(0.48 * width, tallest), min(1.0, 0.48 * width / tallest)
     for picture, middle in zip(pictures, middles, strict=True):
-        ax.imshow(picture, extent=(middle - half, middle + half, 0, 1), aspect="auto")
+        extent = (middle - half, middle + half, 0.5 - share / 2, 0.5 + share / 2)
+        ax.imshow(picture, extent=extent, aspect="auto")
     ax.set_xlim(span)
     ax.set_ylim(0, 1)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from signwave import bundle, command
 from signwave.batch import Encoded
-from signwave.ctc import Hypothesis, NgramLm
+from signwave.ctc import Clock, Hypothesis, NgramLm
 from signwave.ctc.peaky import LabelPriors
 from signwave.training.ctc_module import CtcBatch, CtcModule
 from slr.augmentation import FrameAugmentation
@@ -23,7 +23,7 @@ from slr.decoding import LM_FILE
 from slr.keypoint_augmentation import KeypointAugmentation
 from slr.losses import objective
 from slr.models.interface import Heads
-from slr.outcome import Outcome, Scores, write_hypotheses
+from slr.outcome import Outcome, Scores
 
 
 class SignRecognition(CtcModule):
@@ -202,6 +202,11 @@ class SignRecognition(CtcModule):
         texts = self.references(batch)
         return {name: Scored(row, text) for name, row, text in zip(batch.ids, rows, texts, strict=True)}
 
+    def _clock(self) -> Clock:
+        """Step i looks at the frames around i × stride, so it stands for half a stride to either side of it."""
+        stride_seconds = self.model.stride / float(self.bundle_info.get("rate_hz", 25.0))
+        return Clock(stride_seconds=stride_seconds, offset_seconds=-stride_seconds / 2)
+
     def _tell(self, split: str, outputs: dict[str, Scored], dataset: Any) -> Scores:
         """Decode a split with the chosen decoder, keep its figures, and write hypotheses and tables."""
         hypotheses = self.decoder.decode([output.log_probs for output in outputs.values()], self.vocabulary, self.lm)
@@ -212,13 +217,13 @@ class SignRecognition(CtcModule):
             hypotheses=named,
             clips=clips,
             vocabulary=self.vocabulary,
-            seconds_per_step=self.model.stride / float(self.bundle_info.get("rate_hz", 25.0)),
+            clock=self._clock(),
         )
         scores = outcome.scores(protocols=self.protocols, train_texts=self.train_texts)
         self._figures[split] = scores.figures
         if self.trainer.is_global_zero:
             folder = Path(self.trainer.default_root_dir)
-            write_hypotheses(folder / "hypotheses" / f"{split}.ctm", outcome)
+            outcome.save(folder, split)
             scores.write(folder, split)
             command.say(f"{split}, {self.decoder}: {scores.summary}")
         return scores

@@ -146,6 +146,7 @@ def _live_chunks(source: Source, stream: BinaryIO, needs: Needs, name: str) -> I
         if not container.streams.video:
             raise MediaError(name, "has no video track; pipe a stream with pictures", kind="no_stream")
         track = container.streams.video[0]
+        track.codec_context.thread_count = 1  # more would hold frames back
         rate_hz = float(track.average_rate or track.guessed_rate or 0) or DEFAULT_PICTURE_FPS
         at_rate = AtRate(rate_hz, needs.rate_hz)
         height, width = needs.size_px or (track.codec_context.height, track.codec_context.width)

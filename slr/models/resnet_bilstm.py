@@ -17,7 +17,7 @@ from signwave.batch import Encoded
 from slr.models.interface import MAIN, Distillation, HeadLosses, Heads, Reads
 from slr.models.masking import BiLstm, MaskedBatchNorm, conv_steps, mask_time
 from slr.models.packed_frames import find_places
-from slr.models.resnet_trunk import BASE_CHANNELS, NUM_BLOCKS, Backbone, ResnetTrunk, load_imagenet
+from slr.models.resnet_trunk import BASE_CHANNELS, NUM_BLOCKS, Backbone, Recompute, ResnetTrunk, load_imagenet
 
 Normalisation = Literal["imagenet", "half"]
 """imagenet: mean and deviation of torchvision's weights. half: x / 127.5 - 1, as the VAC family feeds them."""
@@ -65,8 +65,8 @@ class ResnetBilstmConfig:
     distillation_weight: float = 25.0
     """Weight with which the main head teaches the auxiliary one; 0: it doesn't."""
     distillation_temperature: float = 8.0
-    recompute: bool = False
-    """Compute the trunk's activations twice instead of keeping them: far less memory, a third more time."""
+    recompute: Recompute = "stem"
+    """Activations of the trunk that are computed twice instead of kept: none, those of the stem, or all."""
 
     def __post_init__(self) -> None:
         if self.backbone not in NUM_BLOCKS:
@@ -115,7 +115,7 @@ class ResnetBilstm(nn.Module):
         conv_weight: float = 1.0,
         distillation_weight: float = 25.0,
         distillation_temperature: float = 8.0,
-        recompute: bool = False,
+        recompute: Recompute = "stem",
     ) -> None:
         super().__init__()
         self.dropout = dropout

@@ -22,6 +22,9 @@ from slr.models.correlation import Correlation
 from slr.models.packed_frames import FramePlaces
 
 Backbone = Literal["resnet18", "resnet34"]
+Recompute = Literal["none", "stem", "all"]
+"""Activations that the backward pass computes again. stem: of the first convolution, a third of the trunk's memory for
+two hundredths of a step's work. all: of each stage, for a third more work."""
 NUM_BLOCKS: dict[Backbone, tuple[int, int, int, int]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 BASE_CHANNELS = 64
 """Of torchvision's; only a trunk of this width can take its weights."""
@@ -34,7 +37,7 @@ class ResnetTrunk(nn.Module):
         backbone: how many blocks each stage has.
         base_channels: channels of the first stage; each later one has twice as many.
         correlation: put CorrNet's module after stages 2, 3 and 4.
-        recompute: compute the stages' activations again in the backward pass instead of keeping them.
+        recompute: activations that are not kept; a trunk compiled as a whole leaves that to the compiler.
     """
 
     def __init__(
@@ -43,10 +46,10 @@ class ResnetTrunk(nn.Module):
         *,
         base_channels: int = BASE_CHANNELS,
         correlation: bool = False,
-        recompute: bool = False,
+        recompute: Recompute = "stem",
     ) -> None:
         super().__init__()
-        self.recompute = recompute
+        self.recompute: Recompute = recompute
         self.base_channels = base_channels
         self.out_dim = 8 * base_channels
         self.conv1 = nn.Conv2d(3, base_channels, 7, stride=2, padding=3, bias=False)
@@ -74,24 +77,30 @@ class ResnetTrunk(nn.Module):
         Returns:
             (M, out_dim) float, the mean over each frame's pixels.
         """
-        hidden = self._run(self._stem, self.bn1, frames)
+        hidden = self._run(self._stem, self.bn1, frames, again=self.recompute != "none")
+        again = self.recompute == "all"
         for stage in range(4):
             layer = self.get_submodule(f"layer{stage + 1}")
-            hidden = self._run(layer, layer, hidden)
+            hidden = self._run(layer, layer, hidden, again=again)
             if self.correlations is not None and stage > 0:
                 correlation = self.correlations[stage - 1]
-                hidden = self._run(partial(correlation, places=places), correlation, hidden)
+                hidden = self._run(partial(correlation, places=places), correlation, hidden, again=again)
         return hidden.mean(dim=(2, 3))
+
+    def compile_stages(self) -> None:
+        """Compile each stage by itself, so that `recompute` still decides what is kept; names of weights stay."""
+        for stage in range(4):
+            self.get_submodule(f"layer{stage + 1}").compile()
 
     def _stem(self, frames: Tensor) -> Tensor:
         hidden = functional.relu(self.bn1(self.conv1(frames)), inplace=True)
         return functional.max_pool2d(hidden, 3, stride=2, padding=1)
 
-    def _run(self, part: Callable[[Tensor], Tensor], norms_of: nn.Module, hidden: Tensor) -> Tensor:
-        if not (self.recompute and torch.is_grad_enabled()):
+    def _run(self, part: Callable[[Tensor], Tensor], norms_of: nn.Module, hidden: Tensor, *, again: bool) -> Tensor:
+        if not again or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return part(hidden)
-        again: Tensor = checkpoint(part, hidden, use_reentrant=False, context_fn=_contexts(norms_of))
-        return again
+        found: Tensor = checkpoint(part, hidden, use_reentrant=False, context_fn=_contexts(norms_of))
+        return found
 
 
 def _stage(in_channels: int, channels: int, num_blocks: int, *, stride: int) -> nn.Sequential:

@@ -9,8 +9,8 @@ import torch
 from signwave import metrics
 from signwave.text import Vocabulary
 from slr.data import SignItem, collate
-from slr.models.pose_conv import PoseConvConfig
 from slr.frame_recognition import FrameRecognition, step_labels
+from slr.models.pose_conv import PoseConvConfig
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B", "C"))
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from signwave.media.video import write_video
 from signwave.transcript import Segment, Transcript, Word
 from slr import picture
 from slr.infer import Posteriors, Recognizer
@@ -36,7 +37,7 @@ def test_glosses_times_and_posteriors_are_where_they_belong(tmp_path: Path) -> N
     word = Word("B", 0.72, 1.2, 0.85)
     figure = picture.figure_of(told(clip, word), seen(clip), TOKENS)
     strip, glosses, heat = figure.axes
-    assert len(strip.images) == 12
+    assert len(strip.images) == 10
     assert [text.get_text() for text in glosses.texts] == ["B 0.72–1.20 s"]
     assert list(glosses.lines[0].get_xdata()) == [0.72, 1.2]
     assert [label.get_text() for label in heat.get_yticklabels()] == ["B", "A", "C", "<blank>"]
@@ -44,6 +45,18 @@ def test_glosses_times_and_posteriors_are_where_they_belong(tmp_path: Path) -> N
     assert image.get_extent()[:2] == pytest.approx([-0.08, 3.92])
     np.testing.assert_array_equal(image.get_array()[0].argmax(), 5)
     assert strip.get_xlim() == glosses.get_xlim() == heat.get_xlim()
+
+
+def test_thumbnails_keep_their_shape(tmp_path: Path) -> None:
+    """Seconds and heights on paper: about 0.9 inches high and 11 wide."""
+    for size in ((32, 96), (96, 32)):
+        frames = np.zeros((30, 3, *size), dtype=np.uint8)
+        clip = write_video(tmp_path / f"{size[0]}.mp4", frames, fps=25)
+        figure = picture.figure_of(told(clip, seconds=1.2), seen(clip, 8), TOKENS)
+        left, right, low, high = figure.axes[0].images[0].get_extent()
+        seconds = np.diff(figure.axes[0].get_xlim())[0]
+        shape = (high - low) * 0.9 / ((right - left) / seconds * 11)
+        assert shape == pytest.approx(size[0] / size[1], rel=0.05)
 
 
 def test_thumbnails_show_their_moment(tmp_path: Path, write_pose) -> None:

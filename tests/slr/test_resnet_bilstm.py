@@ -154,10 +154,14 @@ def test_bf16_and_float32_agree(correlation: bool) -> None:
         )
 
 
+@pytest.mark.parametrize("recompute", ["stem", "all"])
 @pytest.mark.parametrize("correlation", CORRELATION)
-def test_recomputing_changes_nothing(correlation: bool) -> None:
+def test_recomputing_changes_nothing(correlation: bool, recompute: str) -> None:
     inputs, num_frames = batch([14, 9])
-    plain, twice = tiny(correlation=correlation).train(), tiny(correlation=correlation, recompute=True).train()
+    plain, twice = (
+        tiny(correlation=correlation, recompute="none").train(),
+        tiny(correlation=correlation, recompute=recompute).train(),
+    )
     for model in (plain, twice):
         torch.manual_seed(3)
         objective(model.heads(inputs, num_frames), sign_batch(inputs, num_frames), model.losses()).total.backward()

@@ -39,9 +39,12 @@ from tensor_memory import TensorMemory
 from slr.batch import SignBatch
 from slr.losses import objective
 from slr.models.resnet_bilstm import ResnetBilstm, ResnetBilstmConfig
+from slr.models.resnet_trunk import Recompute
 
 EDGE_FRAMES, STRIDE = 6, 4
 DISTILLATION_WEIGHT, TEMPERATURE = 25.0, 8.0
+OURS: dict[str, Recompute] = {"ours": "none", "ours_stem_again": "stem", "ours_all_again": "all"}
+"""Name → what is computed again in the backward pass. The first is compiled as one, the others stage by stage."""
 Step = Callable[[], Tensor]
 
 
@@ -260,15 +263,15 @@ def matmul_rate(device: str, dtype: torch.dtype) -> float:
 
 
 def measure(shapes: Shapes, device: str, repeats: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """Time both steps, ours also with recomputation."""
+    """Time both steps, ours with and without recomputation."""
     batch = make_batch(shapes)
     frames, lengths = peer_inputs(batch)
     if device != "cpu":
         batch, frames = batch.pin_memory(), frames.pin_memory()
     figures: dict[str, Any] = {}
     flops = 0.0
-    for name in ("peer", "ours", "ours_recompute"):
-        ours, peer = build(shapes, device, recompute=name == "ours_recompute")
+    for name in ("peer", *OURS):
+        ours, peer = build(shapes, device, recompute=OURS.get(name, "none"))
         model: nn.Module = (peer if name == "peer" else ours).train()
         optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=1e-4, fused=name != "peer" or None)
         loss = (
@@ -281,8 +284,8 @@ def measure(shapes: Shapes, device: str, repeats: int) -> tuple[dict[str, Any], 
             with FlopCounterMode(display=False) as counter:
                 step()
             flops = float(counter.get_total_flops())
-            if device != "cpu":
-                ours.trunk.compile()
+        if device != "cpu" and name != "peer":
+            (ours.trunk.compile if name == "ours" else ours.trunk.compile_stages)()
         figures[name] = seconds(step, device, repeats)
         figures[name]["frames_computed"] = sum(lengths) if name == "peer" else batch.num_valid
         known = [*model.parameters(), *model.buffers(), frames, *vars(batch).values()]
@@ -297,13 +300,13 @@ def _ratios(figures: dict[str, Any], num_frames: int, flops: float, device: str)
     """Fill in frames per second and utilisation, and set ours beside the peer's."""
     half = device != "cpu"
     rates = {"peer": matmul_rate(device, torch.float32)}
-    rates["ours"] = rates["ours_recompute"] = matmul_rate(device, torch.bfloat16) if half else rates["peer"]
+    rates |= dict.fromkeys(OURS, matmul_rate(device, torch.bfloat16) if half else rates["peer"])
     for name, found in figures.items():
         found["frames_per_second"] = round(num_frames / found["median_s"], 2)
         # The work is the products and convolutions on true frames (the LSTM's kernels aren't counted), whoever does it.
         found["utilisation"] = round(flops / found["median_s"] / rates[name], 4)
     ratio = {}
-    for name in ("ours", "ours_recompute"):
+    for name in OURS:
         for what in ("median_s", "peak_mib"):
             ratio[f"step {what} {name}/peer"] = round(figures[name][what] / figures["peer"][what], 3)
     figures["step_gflops"] = round(flops / 1e9, 2)
@@ -337,7 +340,7 @@ def main() -> None:
     ratio = {f"{kind} {name}": value for name, value in ratio.items()}
     for name, value in ratio.items():
         print(f"{name:45s} {value:6.3f}")
-    for name in ("peer", "ours", "ours_recompute"):
+    for name in ("peer", *OURS):
         found = measured[name]
         print(
             f"{kind} {name:15s} {found['frames_per_second']:9.1f} frames/s {found['peak_mib']:9.1f} MiB "
