@@ -31,6 +31,7 @@ ReadFrames = Callable[[Clip], NDArray[np.uint8]]
 SHARD_BYTES = 64 * 2**20
 FLUSH_SECONDS = 120.0
 """A killed run loses at most this much work, or a shard's."""
+_LEAST_VALUE = 1e-3  # half precision keeps two digits of it; some untrained networks give 1e-8
 _LEAST_AREA, _ASPECT = 0.7, (0.75, 1.33)  # crops as TwoStream-SLR draws them
 
 
@@ -199,6 +200,8 @@ class _Encoding:
             found = features.half().cpu().numpy()
             if not np.isfinite(found).all():
                 raise MediaError(clip.path, "its features hold NaN or values beyond float16; leave the clip out")
+            if np.abs(found).max() < _LEAST_VALUE:
+                raise MediaError(clip.path, "its features vanish in half precision; the encoder has no usable weights")
             results.append(found)
         return results
 

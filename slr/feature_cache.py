@@ -12,6 +12,7 @@ A clip is found by its id, and its span is compared; `Clip.sha256` too, where th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from signwave.rundir import read_json, sha256_file
 from slr.reading import Reading
 
 HalfArray = NDArray[np.float16]
+FloatArray = NDArray[np.float32]
 
 FORMAT_VERSION = 1
 HEADER, COMPLETE = "cache.json", "complete.json"
@@ -176,6 +178,23 @@ class FeatureCache:
         """Whether all variants of this very span are there."""
         found = (self._found.get((clip.id, variant)) for variant in range(self.header.num_variants))
         return all(place is not None and place[1].is_of(clip) for place in found)
+
+    def moments(self, clips: Sequence[Clip], *, num_clips: int = 500) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of each value over steps, from at most `num_clips` clips spread over all.
+
+        Returns:
+            (D,) float32 and (D,) float32.
+        """
+        taken = clips[:: max(1, len(clips) // num_clips)]
+        count, total, squares = 0, np.zeros(self.dim), np.zeros(self.dim)
+        for clip in taken:
+            features = self.get(clip).astype(np.float64)
+            count += len(features)
+            total += features.sum(0)
+            squares += np.square(features).sum(0)
+        mean = total / max(1, count)
+        spread = np.sqrt(np.maximum(squares / max(1, count) - np.square(mean), 0))
+        return mean.astype(np.float32), spread.astype(np.float32)
 
     def verify(self) -> None:
         """Hash every shard.

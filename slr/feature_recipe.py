@@ -87,6 +87,8 @@ class FeatureRecipe(RecognitionRecipe):
         """As any recipe; the rate and the width of the features come from the cache."""
         if not isinstance(self.data, FeatureCorpusConfig):
             return super().build()
+        import torch
+
         cache = self.data.open()
         encoder = self._encoder(cache)
         if encoder is not None and encoder.digest() != cache.header.encoder_digest:
@@ -97,8 +99,11 @@ class FeatureRecipe(RecognitionRecipe):
         data = replace(self.data, rate_hz=cache.header.rate_hz / cache.stride)
         fitted = replace(self, data=data, model=replace(self.model, feature_dim=cache.dim))
         parts = RecognitionRecipe.build(fitted)
+        module: Any = parts[1]
+        train: Any = parts[0].splits["train"]
+        mean, std = cache.moments(train.clips)
+        module.model.standardise(torch.from_numpy(mean), torch.from_numpy(std))
         if encoder is not None:
-            module: Any = parts[1]
 
             def deploy() -> Deployed:
                 model = module.model.with_encoder(encoder)

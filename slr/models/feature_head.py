@@ -7,6 +7,7 @@ Training reads cached features. What is used on videos afterwards is the same he
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -83,6 +84,8 @@ class FeatureHead(nn.Module):
     """
 
     reads: Reads
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -105,6 +108,8 @@ class FeatureHead(nn.Module):
         self._settings = {key: settings[key] for key in ("vocab_size", *FeatureHeadConfig.__dataclass_fields__)}
         self.reads = "features"
         self.stride: int = 2**num_halvings
+        self.register_buffer("mean", torch.zeros(feature_dim))
+        self.register_buffer("std", torch.ones(feature_dim))
         # Encoders differ in scale by orders of magnitude, and single values stand out: so a norm comes first.
         self.input = nn.Sequential(nn.LayerNorm(feature_dim), nn.Linear(feature_dim, dim), nn.GELU())
         self.blocks = nn.ModuleList(_ConvBlock(dim, stride=2) for _ in range(num_halvings))
@@ -140,7 +145,8 @@ class FeatureHead(nn.Module):
         if self.encoder is not None:
             features, num_frames = self.encoder(inputs, num_frames)
             inputs = features.half()  # as the cache stores them: the head sees in use what it saw in training
-        hidden = self.dropout(self.input(mask_time(inputs, num_frames).float()))
+        hidden = mask_time(inputs, num_frames).float()
+        hidden = self.dropout(self.input((hidden - self.mean) / self.std))
         num_steps = num_frames
         for block in self.blocks:
             hidden, num_steps = block(hidden, num_steps)
@@ -157,6 +163,16 @@ class FeatureHead(nn.Module):
     def config(self) -> dict[str, Any]:
         """Arguments from which the same architecture is built again, plain values: what a bundle keeps."""
         return self._settings | ({} if self.encoder is None else {"encoder": self.encoder.spec.to_dict()})
+
+    def standardise(self, mean: Tensor, std: Tensor) -> None:
+        """Take the moments of the training features: what all frames share is often far larger than what differs.
+
+        Args:
+            mean: (D,) float.
+            std: (D,) float, at least 0.
+        """
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp(min=1e-4 * float(std.max().clamp(min=1e-4))))
 
     def with_encoder(self, encoder: FrameEncoder, *, digest: str = "") -> "FeatureHead":
         """A copy that reads frames: this head, and the encoder before it.

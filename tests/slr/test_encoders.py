@@ -320,7 +320,7 @@ def test_the_command_encodes_real_files_and_goes_on(tmp_path: Path, capsys: pyte
     clips = [Clip(id="a", path="a.mp4", kind="video"), Clip(id="b", path="b.mp4", kind="video")]
     manifest.write(tmp_path / "train.jsonl", clips)
     out = tmp_path / "cache"
-    arguments = [str(tmp_path / "train.jsonl"), str(out), "--encoder", "torchvision:mobilenet_v3_small"]
+    arguments = [str(tmp_path / "train.jsonl"), str(out), "--encoder", "torchvision:resnet18"]
     arguments += ["--weights", "random", "--device", "cpu", "--quiet"]
     assert run_features([*arguments, "--dry-run"]) == command.EXIT_DONE
     assert "would encode 2 clips" in capsys.readouterr().out
@@ -330,7 +330,7 @@ def test_the_command_encodes_real_files_and_goes_on(tmp_path: Path, capsys: pyte
     assert "1 clips encoded" in captured.out
     assert "failed: b:" in captured.err
     cache = FeatureCache.open(out)
-    assert cache["a"].shape == (6, 576)
+    assert cache["a"].shape == (6, 512)
     write_video(tmp_path / "b.mp4", rng.integers(0, 256, (3, 3, 32, 48), dtype=np.uint8), fps=25)
     assert run_features([*arguments, "--json"]) == command.EXIT_DONE
     assert '"num_skipped": 1' in capsys.readouterr().out

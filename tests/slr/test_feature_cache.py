@@ -71,6 +71,10 @@ def test_what_is_written_comes_back_as_a_view(tmp_path: Path) -> None:
     assert "a" in cache
     assert "z" not in cache
     cache.verify()
+    mean, std = cache.moments(clips)
+    rows = np.concatenate([expected(clip).astype(np.float64) for clip in clips])
+    np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-3)
+    np.testing.assert_allclose(std, rows.std(0), rtol=1e-2)
     other = pickle.loads(pickle.dumps(cache))
     np.testing.assert_array_equal(other["bb"], cache["bb"])
     reading = CachedFeatures(cache)(clips[0])
@@ -105,6 +109,8 @@ def test_bad_clips_are_counted_and_named_when_asked_for(tmp_path: Path) -> None:
 def test_features_beyond_half_precision_are_a_problem_of_the_clip(tmp_path: Path) -> None:
     built = build(clips_of("a"), MeanColours(scale=1e4), tmp_path, read_frames=frames_of)
     assert "values beyond float16" in built.problems["a"]
+    built = build(clips_of("a"), MeanColours(scale=1e-6), tmp_path / "small", read_frames=frames_of)
+    assert "vanish in half precision" in built.problems["a"]
 
 
 def test_a_run_that_was_broken_off_is_not_taken_for_a_complete_one(tmp_path: Path) -> None:

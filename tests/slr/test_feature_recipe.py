@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from signwave import manifest
@@ -16,7 +17,7 @@ from slr.feature_building import build
 from slr.feature_recipe import FeatureCorpusConfig, FeatureRecipe
 from slr.models.feature_head import FeatureHeadConfig
 
-NAME = "torchvision:mobilenet_v3_small"
+NAME = "torchvision:resnet18"
 
 
 def frames_of(clip: Clip) -> NDArray[np.uint8]:
@@ -50,7 +51,11 @@ def test_rate_and_width_come_from_the_cache(corpus: FeatureCorpusConfig) -> None
     train = data.splits["train"]
     assert [clip.id for clip in train.clips] == ["train-one", "train-two"]  # the bad one is left out
     batch = next(iter(data.train_dataloader()))
-    assert batch.inputs.shape[2] == module.model.config["feature_dim"] == 576
+    assert batch.inputs.shape[2] == module.model.config["feature_dim"] == 512
+    valid = torch.cat([batch.inputs[row, :size] for row, size in enumerate(batch.num_frames.tolist())]).float()
+    centred = (valid - module.model.mean) / module.model.std
+    assert float(centred.std()) == pytest.approx(1, abs=0.3)
+    assert abs(float(valid.mean()) - float(centred.mean())) > 0.1
     encoded = module.encode(module.on_after_batch_transfer(batch, 0))
     assert encoded.log_probs.shape[2] == 3
 
@@ -61,8 +66,8 @@ def test_the_bundle_gets_the_encoder_of_the_features(corpus: FeatureCorpusConfig
     assert (deployed.model.reads, deployed.model.stride) == ("frames", 8)
     assert deployed.info == {"rate_hz": 25.0, "size_px": [224, 224]}
     assert deployed.config["encoder"]["stride"] == 4
-    with pytest.raises(ConfigError, match=r"encoder=torchvision:mobilenet_v3_large isn't the one that made"):
-        recipe_of(corpus, encoder="torchvision:mobilenet_v3_large", weights=RANDOM).build()
+    with pytest.raises(ConfigError, match=r"encoder=torchvision:mobilenet_v3_small isn't the one that made"):
+        recipe_of(corpus, encoder="torchvision:mobilenet_v3_small", weights=RANDOM).build()
 
 
 def test_a_missing_cache_is_named(tmp_path: Path, corpus: FeatureCorpusConfig) -> None:

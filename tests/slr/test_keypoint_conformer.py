@@ -14,7 +14,7 @@ from slr.models.keypoint_conformer import GROUPS, NUM_POINTS, KeypointConformer,
 
 def small(**changes: object) -> KeypointConformer:
     torch.manual_seed(0)
-    config = KeypointConformerConfig(**{"dim": 16, "group_dim": 8, "kernel_size": 3} | changes)  # type: ignore[arg-type]
+    config = KeypointConformerConfig(**{"dim": 16, "group_dim": 8, "kernel_size": 3, "auxiliary_weight": 0.2} | changes)  # type: ignore[arg-type]
     return config.build(vocab_size=7).eval()
 
 
