@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from signwave import bundle, ctc
 from signwave.bundle import Bundle
@@ -23,11 +22,12 @@ from signwave.errors import ArtefactError, UserError
 from signwave.inputs import STDIN, InputFile
 from signwave.transcript import ModelName, Transcript, Word, split_at_pauses
 from signwave.windows import Passages, Window, windows
-from slr.decoding import LM_FILE, Decode, Decoding, Spans, grow, make_decoder
+from slr.decoded import Decoded, Posteriors
+from slr.decoding import LM_FILE, Decoding, Spans, make_decoder
 from slr.medium import KINDS, PAUSE_SECONDS
-from slr.models.interface import Reads, SignModel
+from slr.model_loading import build_model, needs_of
+from slr.models.interface import SignModel
 from slr.poses import NoHandError
-from slr.reading import Needs
 from slr.sources import Source, open_source
 
 _WINDOW_SECONDS: dict[str, float | None] = {
@@ -92,9 +92,9 @@ class Recognizer:
         self.keep_posteriors = keep_posteriors
         self.last: Posteriors | None = None
         """What the model saw in the last clip, where they are kept and the clip could be read."""
-        module = _build(stored).to(device).eval()
+        module = build_model(stored).to(device).eval()
         self.model = cast(SignModel, module)
-        self.needs = _needs(stored, module, self.rate_hz)
+        self.needs = needs_of(stored, module, self.rate_hz)
         self.stride = int(self.model.stride)
         stored_lm = stored.folder / LM_FILE if LM_FILE in stored.files else None
         self.decode, self.searches = make_decoder(
@@ -266,10 +266,10 @@ class Recognizer:
         source = open_source(path, self.needs)
         return torch.cat([self.log_probs(window, source.points, name=str(path)) for window in self._cut(source)])
 
-    def _find(self, source: Source, name: str) -> _Found:
+    def _find(self, source: Source, name: str) -> Decoded:
         stride_seconds = self.stride / self.rate_hz
         passages = Passages(max_steps=max(2, round(_PASSAGE_SECONDS / stride_seconds)))
-        found = _Found(grown=self.spans == "grown", kept_steps=round(PICTURE_SECONDS / stride_seconds))
+        found = Decoded(grown=self.spans == "grown", kept_steps=round(PICTURE_SECONDS / stride_seconds))
         for window in self._cut(source):
             steps = self.log_probs(window, source.points, name=name)
             if self.keep_posteriors:
@@ -308,13 +308,13 @@ class Recognizer:
         radius = getattr(self.model, "receptive_radius_frames", None)
         return None if radius is None else int(radius)
 
-    def _keep(self, found: _Found, offset_seconds: float, path: str) -> None:
+    def _keep(self, found: Decoded, offset_seconds: float, path: str) -> None:
         if self.keep_posteriors and found.kept:
             stride_seconds = self.stride / self.rate_hz
             first = self.clock(offset_seconds, None).offset_seconds
             self.last = Posteriors(np.exp(np.concatenate(found.kept)), first, stride_seconds, path)
 
-    def _n_best(self, found: _Found, offset_seconds: float) -> list[dict[str, Any]]:
+    def _n_best(self, found: Decoded, offset_seconds: float) -> list[dict[str, Any]]:
         clock = self.clock(offset_seconds, None)
         return [
             {
@@ -330,81 +330,6 @@ class Recognizer:
         ]
 
 
-class Posteriors(NamedTuple):
-    """What a model saw in a clip, up to PICTURE_SECONDS.
-
-    probabilities: (T, V) float32 in [0, 1], V[0] is the blank.
-    first_seconds: when step 0 begins in the file.
-    stride_seconds: from one step to the next.
-    path: the file.
-    """
-
-    probabilities: NDArray[np.float32]
-    first_seconds: float
-    stride_seconds: float
-    path: str
-
-
-@dataclass
-class _Found:
-    """What decoding a clip gives, passage by passage."""
-
-    grown: bool
-    kept_steps: int
-    tokens: list[int] = field(default_factory=list)
-    steps: list[tuple[int, int]] = field(default_factory=list)
-    confidences: list[float] = field(default_factory=list)
-    n_best: list[tuple[int, int, list[Hypothesis]]] = field(default_factory=list)
-    kept: list[NDArray[np.float32]] = field(default_factory=list)
-
-    def take(self, passages: Iterable[tuple[int, Tensor]], decode: Decode) -> None:
-        """Decode passages and append what they hold."""
-        for first, log_probs in passages:
-            best = decode(log_probs[None], torch.tensor([len(log_probs)]))[0]
-            one = grow(best[0], log_probs) if self.grown else best[0]
-            self.tokens += one.tokens
-            self.steps += [(start + first, end + first) for start, end in one.steps]
-            self.confidences += one.confidences
-            if len(best) > 1:
-                self.n_best.append((first, first + len(log_probs), best))
-
-    def keep(self, log_probs: Tensor) -> None:
-        """Keep posteriors for the picture, the first ones of the clip."""
-        left = self.kept_steps - sum(len(part) for part in self.kept)
-        if left > 0:
-            self.kept.append(log_probs[:left].numpy())
-
-    @property
-    def hypothesis(self) -> Hypothesis:
-        return Hypothesis(tuple(self.tokens), 0.0, tuple(self.steps), tuple(self.confidences))
-
-
 def _rows(points: NDArray[np.float32], first: int, size: int) -> NDArray[np.float32]:
     """`size` rows from `first` on, the last one repeated: files of one clip often differ by a frame or two."""
     return points[np.minimum(np.arange(first, first + size), len(points) - 1)]
-
-
-def _needs(stored: Bundle, model: nn.Module, rate_hz: float) -> Needs:
-    """What clips are brought to: the size is the bundle's, else that of the encoder inside."""
-    spec = getattr(getattr(model, "encoder", None), "spec", None)
-    size_px = stored.info.get("size_px") or getattr(spec, "size_px", None)
-    reads = cast(SignModel, model).reads
-    try:
-        if reads not in get_args(Reads):
-            raise ValueError(f"reads is {reads!r}")
-        return Needs(reads, rate_hz, None if size_px is None else (int(size_px[0]), int(size_px[1])))
-    except (TypeError, ValueError, IndexError) as error:
-        raise ArtefactError(f"{stored.folder}: says nothing usable about what it reads ({error}); export it") from error
-
-
-def _build(stored: Bundle) -> nn.Module:
-    kind = KINDS[stored.kind]
-    if importlib.util.find_spec(kind.module) is None:
-        raise ArtefactError(f"{stored.folder}: this version has no model of kind '{stored.kind}'; upgrade signwave")
-    try:
-        model = cast(nn.Module, getattr(importlib.import_module(kind.module), kind.name)(**stored.config))
-        model.load_state_dict(stored.state_dict())
-    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        detail = str(error).splitlines()[0]
-        raise ArtefactError(f"{stored.folder}: its weights don't fit its config ({detail}); export it again") from error
-    return model

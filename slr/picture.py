@@ -16,7 +16,7 @@ from signwave.media.poses import LAYOUTS, PoseFrames, read_pose
 from signwave.media.video import open_video
 from signwave.plots.figure import COLOURS, new_figure, to_png
 from signwave.transcript import Transcript, Word
-from slr.infer import Posteriors
+from slr.decoded import Posteriors
 from slr.medium import POSE_SUFFIXES
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ def test_exit_codes(asr: Run, say_to: Callable[..., Path], tmp_path: Path, capsy
     assert capsys.readouterr().out == ""
     assert asr("transcribe", good) == 2
     assert asr("transcribe", "-m", "x", good, "--skip-existing") == 2
-    assert asr("transcribe", "-m", "x", good, "-f", "docx") == 1
+    assert asr("transcribe", "-m", "x", good, "-f", "docx") == 2
     assert asr("transcribe", "-m", "x", good, good.parent / "zero.wav", "-f", "srt") == 1
     assert "needs --out DIR" in capsys.readouterr().err
 

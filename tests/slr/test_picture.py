@@ -14,7 +14,8 @@ from PIL import Image
 from signwave.media.video import write_video
 from signwave.transcript import Segment, Transcript, Word
 from slr import picture
-from slr.infer import Posteriors, Recognizer
+from slr.decoded import Posteriors
+from slr.infer import Recognizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 TINY = importlib.import_module("tiny_signs")
