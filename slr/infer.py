@@ -224,13 +224,9 @@ class Recognizer:
 
     def clock(self, offset_seconds: float, duration_seconds: float | None) -> Clock:
         """Turns steps of a clip that starts at `offset_seconds` into seconds of its file."""
-        # Step i stands for half a stride to either side of the frame in its middle: i * stride, where a model says
-        # nothing else.
-        middle = getattr(self.model, "middle_frame", None)
-        first = -self.stride / 2 if middle is None else float(middle) + 0.5 - self.stride / 2
         return Clock(
             stride_seconds=self.stride / self.rate_hz,
-            offset_seconds=offset_seconds + first / self.rate_hz,
+            offset_seconds=offset_seconds + first_edge_frames(self.model, self.stride) / self.rate_hz,
             start_seconds=offset_seconds,
             end_seconds=None if duration_seconds is None else offset_seconds + duration_seconds,
         )

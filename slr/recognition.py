@@ -22,7 +22,7 @@ from slr.decoder_choice import GREEDY, GlossDecoder, GlossLmConfig, Scored, choo
 from slr.decoding import LM_FILE
 from slr.keypoint_augmentation import KeypointAugmentation
 from slr.losses import objective
-from slr.models.interface import Heads
+from slr.models.interface import Heads, first_edge_frames
 from slr.outcome import Outcome, Scores
 
 
@@ -203,9 +203,9 @@ class SignRecognition(CtcModule):
         return {name: Scored(row, text) for name, row, text in zip(batch.ids, rows, texts, strict=True)}
 
     def _clock(self) -> Clock:
-        """Step i looks at the frames around i × stride, so it stands for half a stride to either side of it."""
-        stride_seconds = self.model.stride / float(self.bundle_info.get("rate_hz", 25.0))
-        return Clock(stride_seconds=stride_seconds, offset_seconds=-stride_seconds / 2)
+        rate_hz = float(self.bundle_info.get("rate_hz", 25.0))
+        first = first_edge_frames(self.model, self.model.stride)
+        return Clock(stride_seconds=self.model.stride / rate_hz, offset_seconds=first / rate_hz)
 
     def _tell(self, split: str, outputs: dict[str, Scored], dataset: Any) -> Scores:
         """Decode a split with the chosen decoder, keep its figures, and write hypotheses and tables."""

@@ -80,6 +80,8 @@ class SignModel(Protocol):
     stride: int
     receptive_radius_frames: int | None
 
+    # A model may also have `middle_frame`, the frame that step 0 is centred on; see `first_edge_frames`.
+
     def __call__(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Encoded:
         """Log-probabilities of a padded batch: `heads(…).main`."""
 
@@ -94,3 +96,14 @@ class SignModel(Protocol):
 
     def losses(self) -> HeadLosses:
         """How training weighs the heads."""
+
+
+def first_edge_frames(model: object, stride: int) -> float:
+    """Where step 0 begins, in frames: half a stride before the frame it is centred on.
+
+    Args:
+        model: its `middle_frame`, where it has one, is that frame; a frame is centred half a frame after its start.
+        stride: input frames per step.
+    """
+    middle = getattr(model, "middle_frame", None)
+    return -stride / 2 if middle is None else float(middle) + 0.5 - stride / 2

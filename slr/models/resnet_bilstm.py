@@ -118,6 +118,8 @@ class ResnetBilstm(nn.Module):
         recompute: Recompute = "stem",
     ) -> None:
         super().__init__()
+        # What step 0 sees is centred between frames 1 and 2 by the pools, six later where kernels aren't padded.
+        self.middle_frame = 7.5 if time_padding == "legacy_valid" else 1.5
         self.dropout = dropout
         self.conv_weight = conv_weight
         self.distillation_weight, self.distillation_temperature = distillation_weight, distillation_temperature
@@ -181,7 +183,7 @@ class ResnetBilstm(nn.Module):
         ctc = {MAIN: 1.0} | ({CONV: self.conv_weight} if self.conv_weight else {})
         return HeadLosses(ctc, (lesson,) if self.distillation_weight else ())
 
-    def load_imagenet(self, path: str | Path) -> None:
+    def load_backbone(self, path: str | Path) -> None:
         """Start the trunk from torchvision's ImageNet weights (a local file); "" leaves it as it is.
 
         Raises:

@@ -219,7 +219,7 @@ def test_torchvision_weights_load_and_give_its_features(correlation: bool, tmp_p
     theirs = resnet18(weights=None).eval()
     torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
     model = ResnetBilstmConfig(dim=16, correlation=correlation).build(vocab_size=VOCAB_SIZE).eval()
-    model.load_imagenet(tmp_path / "resnet18.pth")
+    model.load_backbone(tmp_path / "resnet18.pth")
     theirs.fc = torch.nn.Identity()
     inputs, num_frames = batch([2])
     normalised = inputs[0].float() * model.scale + model.shift
@@ -229,22 +229,22 @@ def test_torchvision_weights_load_and_give_its_features(correlation: bool, tmp_p
 
 def test_the_wrong_weights_are_named(tmp_path: Path) -> None:
     model = tiny()
-    model.load_imagenet("")
+    model.load_backbone("")
     with pytest.raises(ArtefactError, match=r"none.pth: no such file; give torchvision's resnet18"):
-        model.load_imagenet(tmp_path / "none.pth")
+        model.load_backbone(tmp_path / "none.pth")
     torch.save(tiny(base_channels=8).trunk.state_dict(), tmp_path / "wide.pth")
     with pytest.raises(ArtefactError, match=r"of another shape: bn1.bias, .* and \d+ more.*base_channels 64"):
-        model.load_imagenet(tmp_path / "wide.pth")
+        model.load_backbone(tmp_path / "wide.pth")
     deep = tiny(backbone="resnet34").trunk.state_dict()
     torch.save(deep, tmp_path / "deep.pth")
     with pytest.raises(ArtefactError, match=r"unexpected: layer1.2"):
-        model.load_imagenet(tmp_path / "deep.pth")
+        model.load_backbone(tmp_path / "deep.pth")
     (tmp_path / "text.pth").write_text("not weights")
     with pytest.raises(ArtefactError, match=r"text.pth: can't be read as weights"):
-        model.load_imagenet(tmp_path / "text.pth")
+        model.load_backbone(tmp_path / "text.pth")
     torch.save({"state": deep}, tmp_path / "nested.pth")
     with pytest.raises(ArtefactError, match=r"holds no plain state dictionary"):
-        model.load_imagenet(tmp_path / "nested.pth")
+        model.load_backbone(tmp_path / "nested.pth")
 
 
 def test_the_classifier_has_unit_weights_and_is_shared() -> None:
