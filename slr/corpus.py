@@ -2,7 +2,6 @@
 
 # no `from __future__ import annotations`: OmegaConf reads the types of the fields
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,8 @@ from slr.models.interface import Reads
 
 if TYPE_CHECKING:
     from signwave.training.data import DataModule
-    from slr.data import ClipDataset
-    from slr.reading import Needs, Reading
+    from slr.data import ClipDataset, Reader
+    from slr.reading import Needs
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ class Corpus:
         """The glosses of the training clips."""
         return [clip.text for clip in self.splits[0]]
 
-    def reader(self, needs: "Needs") -> "Callable[[Clip], Reading] | None":
+    def reader(self, needs: "Needs") -> "Reader | None":
         """What reads a clip, where it isn't its file."""
 
     def batches(self, *, reads: Reads, stride: int, seed: int, budget: int, num_workers: int = 0) -> "DataModule":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -86,6 +86,13 @@ def _pad_all(arrays: Sequence[NDArray[Any] | None]) -> Tensor | None:
     return _pad(there) if len(there) == len(arrays) else None
 
 
+class Reader(Protocol):
+    """Reads clips for a data set."""
+
+    def __call__(self, clip: Clip, *, seed: int | None) -> Reading:
+        """The clip; where it exists in several variants the seed of a training draw chooses one."""
+
+
 class Tempo(NamedTuple):
     """How far the tempo of a training clip may change: it gets `slowest` to `fastest` times as many frames.
 
@@ -108,7 +115,7 @@ class ClipDataset:
         tempo: None leaves clips at their own (validation).
         augmented: draw chances for the augmentation on the device.
         stride: input frames per step; a change of tempo leaves a clip enough steps for its labels.
-        reader: reads a clip; None reads its file as `needs` says.
+        reader: reads a clip, given the draw's seed in training and None elsewhere; None reads its file as `needs` says.
         known_only: False drops labels that the vocabulary lacks (dev and test); the text that is scored keeps them.
 
     Raises:
@@ -125,7 +132,7 @@ class ClipDataset:
         tempo: Tempo | None = None,
         augmented: bool = False,
         stride: int = 4,
-        reader: Callable[[Clip], Reading] | None = None,
+        reader: Reader | None = None,
         known_only: bool = True,
     ) -> None:
         self.clips = list(clips)
@@ -133,7 +140,7 @@ class ClipDataset:
         self.tempo = tempo
         self.augmented = augmented
         self.stride = stride
-        self.read = reader or partial(read_clip, needs=needs)
+        self.read: Reader = reader or partial(read_clip, needs=needs)
         self.labels = [_labels(clip, vocabulary, known_only=known_only) for clip in self.clips]
         self.num_frames = [_num_frames(clip, needs) for clip in self.clips]
 
@@ -151,7 +158,7 @@ class ClipDataset:
     def __getitem__(self, draw: Draw) -> SignItem:
         """One clip; tempo and chances come from nothing but the draw's seed."""
         clip, labels = self.clips[draw.index], self.labels[draw.index]
-        reading = self.read(clip)
+        reading = self.read(clip, seed=draw.seed if self.augmented else None)
         rng = np.random.default_rng(draw.seed)
         return SignItem(
             id=clip.id,
@@ -168,8 +175,9 @@ class ClipDataset:
         return collate(items)
 
 
-def read_clip(clip: Clip, *, needs: Needs) -> Reading:
-    """The frames or keypoints of a clip's span."""
+def read_clip(clip: Clip, *, needs: Needs, seed: int | None = None) -> Reading:
+    """The frames or keypoints of a clip's span; the same for every seed."""
+    del seed
     return read(
         clip.path,
         needs,

@@ -244,8 +244,9 @@ class CachedFeatures:
     def __init__(self, cache: FeatureCache) -> None:
         self.cache = cache
 
-    def __call__(self, clip: Clip, *, variant: int = 0) -> Reading:
-        """The features as `inputs`, (T', D) float16; see `variant_of` for training."""
+    def __call__(self, clip: Clip, *, seed: int | None = None) -> Reading:
+        """The features as `inputs`, (T', D) float16; a seed chooses among the variants, None takes the plain one."""
+        variant = 0 if seed is None else variant_of(seed, self.cache.header.num_variants)
         features = self.cache.get(clip, variant=variant)
         # A copy: tensors must not lie on a mapping that is read-only.
         return Reading(np.array(features), None, len(features) * self.cache.stride / self.cache.header.rate_hz)

@@ -1,7 +1,6 @@
 """What a recipe on cached features adds to any other: where the features lie, and the encoder that its bundle needs."""
 
 # no `from __future__ import annotations`: OmegaConf reads the types of the fields
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,9 +11,9 @@ from slr.models.feature_head import FeatureHeadConfig
 from slr.recipe import RecognitionRecipe
 
 if TYPE_CHECKING:
-    from signwave.manifest import Clip
+    from slr.data import Reader
     from slr.feature_cache import FeatureCache
-    from slr.reading import Needs, Reading
+    from slr.reading import Needs
 
 
 @dataclass
@@ -51,7 +50,7 @@ class FeatureCorpus(Corpus):
 
     cache: "FeatureCache"
 
-    def reader(self, needs: "Needs") -> "Callable[[Clip], Reading]":
+    def reader(self, needs: "Needs") -> "Reader":
         """The cache."""
         from slr.feature_cache import CachedFeatures
 

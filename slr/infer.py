@@ -26,7 +26,7 @@ from slr.decoded import Decoded, Posteriors
 from slr.decoding import LM_FILE, Decoding, Spans, make_decoder
 from slr.medium import KINDS, PAUSE_SECONDS
 from slr.model_loading import build_model, needs_of
-from slr.models.interface import SignModel
+from slr.models.interface import SignModel, first_edge_frames
 from slr.poses import NoHandError
 from slr.sources import Source, open_source
 

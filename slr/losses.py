@@ -58,7 +58,7 @@ def objective(
         result = loss(head.log_probs, head.num_steps, batch.labels, batch.num_labels, ids=batch.ids)
         total = total + weight * result.loss
         parts[f"ctc_{name}"] = result.loss.detach()
-        if name == MAIN or len(losses.ctc) == 1:
+        if name == MAIN or name == next(iter(losses.ctc)):
             num_infeasible = result.num_skipped
     for term in losses.distillations:
         value = distillation(_head(heads, term.teacher), _head(heads, term.student), term)

@@ -5,6 +5,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from signwave.errors import ConfigError
 from signwave.recipe import Parts, Recipe
 from signwave.training.ctc_module import Optimiser, Schedule
 from slr.corpus import CorpusConfig
@@ -91,9 +92,24 @@ class RecognitionRecipe(Recipe):
         return data, module
 
     def initialise(self, model: Any) -> None:
-        """Give the new model the weights that it starts from."""
+        """Give the new model the weights that it starts from.
+
+        Raises:
+            ConfigError: layers are to stay as they are loaded, and nothing is loaded.
+        """
         if self.weights_path:
             model.load_backbone(self.weights_path)
+        frozen = [name for name in vars(self.model) if name.startswith("freeze_") and getattr(self.model, name)]
+        if frozen and not self.starts_trained:
+            raise ConfigError(
+                f"model.{frozen[0]}={getattr(self.model, frozen[0])} keeps layers as they are loaded, and nothing is "
+                f"loaded; give weights_path=FILE, or model.{frozen[0]}=0"
+            )
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether the model starts from weights."""
+        return bool(self.weights_path)
 
     def smoke(self: AnyRecognition) -> AnyRecognition:
         """Two steps on moving squares that are made up in memory."""
@@ -104,6 +120,7 @@ class RecognitionRecipe(Recipe):
             "width": 0.125, "head_dim": 32, "feedforward_dim": 32, "base_channels": 8, "dim": 32, "sigma_px": 1.0,
             "heatmap_height_px": squares.height_px // 2, "heatmap_width_px": squares.width_px // 2,
         }  # fmt: skip
+        tiny |= {name: 0 for name in vars(model) if name.startswith("freeze_")}
         model = dataclasses.replace(model, **{name: value for name, value in tiny.items() if hasattr(model, name)})
         train = dataclasses.replace(small.train, budget=200)
         return dataclasses.replace(small, data=squares, model=model, train=train)
@@ -118,8 +135,14 @@ class TwoStreamRecipe(RecognitionRecipe):
     keypoints_run: str = ""
     """Run or bundle folder of the stream of keypoints."""
 
+    @property
+    def starts_trained(self) -> bool:
+        """Whether the model starts from weights."""
+        return bool(self.weights_path or self.frames_run)
+
     def initialise(self, model: Any) -> None:
         """Give each stream the weights of its own run."""
+        super().initialise(model)
         from signwave import bundle
 
         for name, folder in (("rgb", self.frames_run), ("pose", self.keypoints_run)):

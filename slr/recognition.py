@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,8 @@ class SignRecognition(CtcModule):
         self.protocols = tuple(protocols)
         self.decoder: GlossDecoder = GREEDY
         self.lm: NgramLm | None = None
+        self.deploy: Callable[[], Any] | None = None
+        """What the bundle holds in place of the model that was trained: see slr.feature_recipe.Deployed."""
         self._outputs: dict[str, Scored] = {}
         self._figures: dict[str, Any] = {}
 
@@ -163,11 +165,14 @@ class SignRecognition(CtcModule):
         """Write the bundle, with the decoder that dev chose and its language model."""
         if not self.bundle_kind:
             return
+        deployed = self.deploy() if self.deploy is not None else None
+        model: Any = self.encoder if deployed is None else deployed.model
         info = {
-            "stride": int(self.model.stride),
-            "reads": self.model.reads,
+            "stride": int(model.stride),
+            "reads": model.reads,
             "decoder": self.decoder.to_dict(),
             **self.bundle_info,
+            **({} if deployed is None else deployed.info),
         }
         with tempfile.TemporaryDirectory() as temporary:
             files = {}
@@ -177,8 +182,8 @@ class SignRecognition(CtcModule):
             bundle.save(
                 folder,
                 kind=self.bundle_kind,
-                model=self.encoder,
-                config=self.bundle_config,
+                model=model,
+                config=self.bundle_config if deployed is None else deployed.config,
                 vocabulary=self.vocabulary,
                 normaliser=self.normaliser,
                 info=info,

@@ -3,7 +3,7 @@
     python recipes/slr/signers_s3d.py data.manifest_dir=data/signers
 
 Data: `python tools/make_sign_corpus.py raw/signers`, then `slr prepare phoenix2014 raw/signers data/signers --pack
-video --size 64x80`.
+video --size 80x64`.
 """
 
 from dataclasses import dataclass, field

@@ -4,7 +4,6 @@ Each gloss moves the square, or the hands, in a direction of its own. For trying
 together; nothing is learnt from it. tools/made_up_signers draws signers that something can be learnt from.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from slr.models.interface import Reads
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from slr.data import Reader
     from slr.reading import Needs, Reading
 
 _GLOSS_FRAMES = 12
@@ -56,13 +56,16 @@ class MadeUp(Corpus):
 
     feature_dim: int = field(default=16)
 
-    def reader(self, needs: "Needs") -> "Callable[[Clip], Reading]":
+    def reader(self, needs: "Needs") -> "Reader":
         """Draws."""
         return partial(draw, reads=needs.reads, size_px=needs.size_px, feature_dim=self.feature_dim)
 
 
-def draw(clip: Clip, *, reads: Reads, size_px: tuple[int, int] | None, feature_dim: int) -> "Reading":
+def draw(
+    clip: Clip, *, reads: Reads, size_px: tuple[int, int] | None, feature_dim: int, seed: int | None = None
+) -> "Reading":
     """The clip as a model reads it; the same every time."""
+    del seed
     from slr.reading import Reading
 
     offsets = np.concatenate([_path(int(gloss[1:])) for gloss in clip.text.split()])

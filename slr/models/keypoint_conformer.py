@@ -21,7 +21,7 @@ from slr.models.masking import conv_steps, mask_time
 NUM_POINTS = 63
 _HAND_PARENTS = (0, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)
 _BODY_PARENTS = (0, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8)  # nose, eyes, ears, shoulders, elbows, wrists
-_FRONT_KERNEL, _STREAM_KERNEL = 5, 9
+_FRONT_KERNEL = 5
 
 
 class _Group(NamedTuple):
@@ -65,6 +65,9 @@ class KeypointConformerConfig:
     feed_forward_factor: int = 2
     num_halvings: int = 2
     """Convolutions of stride 2: the model gives one step per 2 ** num_halvings frames."""
+    stream_kernel_size: int = 9
+    """Of the last convolution within each group, over steps, odd. What a step sees before attention decides how near
+    its sign CTC lets a peak come: 3 with attention_radius_steps=1 and kernel_size=1 gives times within two frames."""
     attention_radius_steps: int | None = None
     """Steps to either side that attention sees; None = the whole clip. 16 is 2.6 s at stride 4 and 25 frames/s."""
     dropout: float = 0.1
@@ -82,6 +85,8 @@ class KeypointConformerConfig:
                 "num_halvings must be at least 0, dim, group_dim, num_heads and feed_forward_factor at least 1; got "
                 f"{self.num_halvings}, {self.dim}, {self.group_dim}, {self.num_heads} and {self.feed_forward_factor}"
             )
+        if self.stream_kernel_size < 1 or self.stream_kernel_size % 2 == 0:
+            raise ValueError(f"stream_kernel_size must be odd and positive, got {self.stream_kernel_size}")
         if not (0 <= self.dropout < 1 and 0 <= self.group_dropout < 1):
             raise ValueError(
                 f"dropout and group_dropout must be in [0, 1), got {self.dropout} and {self.group_dropout}"
@@ -109,6 +114,7 @@ class KeypointConformer(nn.Module):
         kernel_size: of the blocks' convolutions, odd.
         feed_forward_factor: width of the feed-forward layers over `dim`.
         num_halvings: convolutions of stride 2.
+        stream_kernel_size: of the last convolution within each group, odd.
         attention_radius_steps: steps to either side that attention sees; None = the whole clip.
         dropout: share of activations dropped in training.
         group_dropout: probability that a group is hidden from the main head, in training.
@@ -129,6 +135,7 @@ class KeypointConformer(nn.Module):
         kernel_size: int = 9,
         feed_forward_factor: int = 2,
         num_halvings: int = 2,
+        stream_kernel_size: int = 9,
         attention_radius_steps: int | None = None,
         dropout: float = 0.1,
         group_dropout: float = 0.1,
@@ -137,12 +144,15 @@ class KeypointConformer(nn.Module):
     ) -> None:
         super().__init__()
         self.stride: int = 2**num_halvings
+        self.stream_kernel_size = stream_kernel_size
         self.group_dropout = group_dropout
         self.auxiliary_weight, self.distillation_weight = auxiliary_weight, distillation_weight
         self.groups = nn.ModuleList(_GroupFeatures(group, group_dim) for group in GROUPS)
         width = group_dim * len(GROUPS)
-        self.halvings = nn.ModuleList(_StreamConv(len(GROUPS), group_dim, stride=2) for _ in range(num_halvings))
-        self.streams = _StreamConv(len(GROUPS), group_dim, stride=1)
+        self.halvings = nn.ModuleList(
+            _StreamConv(len(GROUPS), group_dim, _FRONT_KERNEL, stride=2) for _ in range(num_halvings)
+        )
+        self.streams = _StreamConv(len(GROUPS), group_dim, stream_kernel_size, stride=1)
         self.dropout = nn.Dropout(dropout)
         self.join = nn.Sequential(nn.Linear(width, dim), nn.LayerNorm(dim))
         self.conformer = Conformer(
@@ -211,7 +221,7 @@ class KeypointConformer(nn.Module):
         if self.conformer.radius_steps is None:
             return None
         in_halvings = _FRONT_KERNEL // 2 * (self.stride - 1)  # the kernel's reach, doubled from one halving to the next
-        in_steps = _STREAM_KERNEL // 2 + self.conformer.radius_steps
+        in_steps = self.stream_kernel_size // 2 + self.conformer.radius_steps
         return 1 + in_halvings + in_steps * self.stride  # the 1: movement looks one frame to either side
 
 
@@ -283,10 +293,10 @@ def _movement(places: Tensor, seen: Tensor) -> Tensor:
 class _StreamConv(nn.Module):
     """A convolution over time within each group, norm over its channels, GELU; a skip where the length stays."""
 
-    def __init__(self, num_groups: int, dim: int, *, stride: int) -> None:
+    def __init__(self, num_groups: int, dim: int, kernel_size: int, *, stride: int) -> None:
         super().__init__()
         self.stride, self.num_groups = stride, num_groups
-        width, kernel_size = num_groups * dim, _FRONT_KERNEL if stride > 1 else _STREAM_KERNEL
+        width = num_groups * dim
         self.conv = nn.Conv1d(width, width, kernel_size, stride, kernel_size // 2, groups=num_groups)
         self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
 
