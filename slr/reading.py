@@ -127,7 +127,7 @@ def _keypoints(path: str, needs: Needs, start_seconds: float, end_seconds: float
 def _frames(
     path: str | Path, needs: Needs, start_seconds: float, end_seconds: float | None, picture_fps: float
 ) -> Reading:
-    with open_video(path, size_px=needs.size_px, backend="auto", fps=picture_fps) as video:
+    with open_video(path, size_px=needs.size_px, fps=picture_fps) as video:
         frames = video.frames(start_seconds, end_seconds)
         rate_hz = video.fps
     duration = len(frames) / rate_hz

@@ -12,6 +12,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -79,6 +80,10 @@ class PyavVideo(VideoSource):
         self._strict = strict
         self._cached_timeline: _Timeline | None = None
         self._origin = 0
+        self._converter: VideoReformatter | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_converter": None}
 
     def _open(self) -> _Opened:
         container = open_container(self.path, io.BytesIO(self._file) if isinstance(self._file, bytes) else self._file)
@@ -254,7 +259,12 @@ class PyavVideo(VideoSource):
         height, width = self.height_px, self.width_px
         if quarter_turns % 2:
             height, width = width, height
-        pixels = np.asarray(frame.to_ndarray(width=width, height=height, format="rgb24"), dtype=np.uint8)
+        # One converter for all frames: making one a frame takes longer than decoding it. One thread: it would otherwise
+        # start a pool, which a forked loader worker inherits without its threads and waits for.
+        if self._converter is None:
+            self._converter = VideoReformatter()
+        upright = self._converter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
+        pixels = np.asarray(upright.to_ndarray(), dtype=np.uint8)
         return np.rot90(pixels, quarter_turns) if quarter_turns else pixels
 
 
