@@ -10,20 +10,20 @@ from signwave.exports import lazy
 
 if TYPE_CHECKING:
     from signwave.transcript import Segment, Transcript, Word
-    from slr.batch import SignBatch
     from slr.infer import Recognizer
-    from slr.search import Retriever
-    from slr.search_results import Answer, Hit
+    from slr.retrieval.results import Answer, Hit
+    from slr.retrieval.search import Retriever
+    from slr.training.batch import SignBatch
 
 __all__ = ["Answer", "Hit", "Recognizer", "Retriever", "Segment", "SignBatch", "Transcript", "Word"]
 
 _HOMES = {
-    "Answer": "slr.search_results",
-    "Hit": "slr.search_results",
+    "Answer": "slr.retrieval.results",
+    "Hit": "slr.retrieval.results",
     "Recognizer": "slr.infer",
-    "Retriever": "slr.search",
+    "Retriever": "slr.retrieval.search",
     "Segment": "signwave.transcript",
-    "SignBatch": "slr.batch",
+    "SignBatch": "slr.training.batch",
     "Transcript": "signwave.transcript",
     "Word": "signwave.transcript",
 }

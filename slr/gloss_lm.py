@@ -27,7 +27,7 @@ def sentences(path: str | Path) -> Iterator[list[str]]:
     """The glosses of each sentence of a file; sentences without any are left out.
 
     Args:
-        path: a manifest (.jsonl, .jsonl.gz), a table with a gloss column (.csv, .tsv, see slr.tables; the first
+        path: a manifest (.jsonl, .jsonl.gz), a table with a gloss column (.csv, .tsv, see slr.corpora.tables; the first
             column that is one of gloss, glosses, orth, annotation, label, text, …), or a sentence a line (.txt).
 
     Raises:
@@ -149,7 +149,7 @@ def _checked(path: str | Path) -> Iterator[list[str]]:
 
 
 def _table_texts(path: Path) -> Iterator[str]:
-    from slr.tables import read_table
+    from slr.corpora.tables import read_table
 
     for row in read_table(path):
         if isinstance(row, Problem):

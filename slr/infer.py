@@ -24,10 +24,10 @@ from signwave.transcript import ModelName, Transcript, Word, split_at_pauses
 from signwave.windows import Passages, Window, windows
 from slr.decoded import Decoded, Posteriors
 from slr.decoding import LM_FILE, Decoding, Spans, make_decoder
+from slr.keypoints.hands import NoHandError
 from slr.medium import KINDS, PAUSE_SECONDS
 from slr.model_loading import build_model, needs_of
 from slr.models.interface import SignModel, first_edge_frames
-from slr.poses import NoHandError
 from slr.sources import Source, open_source
 
 _WINDOW_SECONDS: dict[str, float | None] = {

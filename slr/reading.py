@@ -111,14 +111,14 @@ def _required(path: str | Path, poses: str | None) -> str:
 
 
 def _hands(path: str, needs: Needs, start_seconds: float, end_seconds: float | None) -> Reading:
-    from slr.poses import read_clip
+    from slr.keypoints.hands import read_clip
 
     clip = read_clip(path, rate_hz=needs.rate_hz or 25.0, start_seconds=start_seconds, end_seconds=end_seconds)
     return Reading(clip.hands.reshape(len(clip.hands), -1), None, clip.duration_seconds)
 
 
 def _keypoints(path: str, needs: Needs, start_seconds: float, end_seconds: float | None) -> Reading:
-    from slr.keypoints import read_keypoints
+    from slr.keypoints.layout import read_keypoints
 
     clip = read_keypoints(path, rate_hz=needs.rate_hz, start_seconds=start_seconds, end_seconds=end_seconds)
     return Reading(clip.points, None, clip.duration_seconds)

@@ -103,8 +103,8 @@ def _poses_path(path: str | Path, needs: Needs, poses_path: str) -> Iterator[str
         return
     if not Path(path).is_dir():
         local_file(split_member(path)[0])  # a name that is wrong is said to be, before anything else
-    from slr.pose_extraction import extract
-    from slr.pose_import import pose_path
+    from slr.keypoints.extraction import extract
+    from slr.keypoints.imports import pose_path
 
     with tempfile.TemporaryDirectory(prefix="signwave-") as folder:
         try:

@@ -28,7 +28,7 @@ from signwave.transcript import Transcript, Word
 from signwave.windows import Window, sliding
 from slr.decoding import Decode
 from slr.infer import Recognizer
-from slr.poses import NoHandError
+from slr.keypoints.hands import NoHandError
 from slr.sources import Source, live_source, open_source
 
 _CHUNK_FRAMES = 4  # of a file, read ahead of the window

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from asr.features import SAMPLE_RATE_HZ, FeatureSettings
-from signwave.layers import BiLstm
 from asr.models.speech_encoders import build_encoder
 from signwave.batch import Encoded
 from signwave.errors import ArtefactError, ConfigError
+from signwave.layers import BiLstm
 
 _INITIAL_BLANK_BIAS = 1.0
 """A start with many blanks is where CTC training gets to by itself in its first steps."""

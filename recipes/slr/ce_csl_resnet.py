@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from signwave.recipe import main
 from slr.models.resnet_bilstm import ResnetBilstmConfig
-from slr.recipe import RecognitionRecipe
+from slr.training.recipe import RecognitionRecipe
 
 
 @dataclass

@@ -30,7 +30,7 @@ class FingerspellingCtc(Recipe):
     """Weight of the loss on single frames, whose letters are known because the words were joined here."""
 
     def build(self) -> Parts:
-        from slr.frame_recognition import FrameRecognition
+        from slr.training.frame_recognition import FrameRecognition
 
         words = self.data.build(seed=self.seed, budget=self.train.budget, num_workers=self.train.num_workers)
         module = FrameRecognition(

@@ -32,7 +32,7 @@ class FingerspellingRetrieval(Recipe):
     """Weight of the loss between captions (performances) of one concept."""
 
     def build(self) -> Parts:
-        from slr.retrieval import TextVideoRetrieval
+        from slr.retrieval.module import TextVideoRetrieval
 
         options = {"num_workers": self.train.num_workers, "max_items": self.num_concepts}
         made = self.data.build(seed=self.seed, budget=self.train.budget, **options)

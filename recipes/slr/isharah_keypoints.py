@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from signwave.recipe import main
 from slr.models.keypoint_conformer import KeypointConformerConfig
-from slr.recipe import RecognitionRecipe
+from slr.training.recipe import RecognitionRecipe
 
 
 @dataclass

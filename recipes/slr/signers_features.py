@@ -10,7 +10,7 @@ The encoder is untrained; with a file of trained weights, name it instead of ran
 from dataclasses import dataclass
 
 from signwave.recipe import main
-from slr.feature_recipe import FeatureRecipe
+from slr.features.recipe import FeatureRecipe
 
 
 @dataclass

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from signwave.recipe import main
 from slr.models.s3d import S3dConfig
-from slr.recipe import RecognitionRecipe
+from slr.training.recipe import RecognitionRecipe
 
 
 @dataclass

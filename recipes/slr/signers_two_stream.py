@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from signwave.recipe import main
 from slr.models.two_stream import TwoStreamConfig
-from slr.recipe import TwoStreamRecipe
+from slr.training.recipe import TwoStreamRecipe
 
 
 @dataclass

@@ -286,6 +286,10 @@ class DataModule(pl.LightningDataModule):
         """Validation batches."""
         return self._evaluation_loader("val", self._ranked_sampler("val"))
 
+    def whole_val_dataloader(self) -> EvaluationLoader:
+        """All validation batches on every rank, for what is chosen on them after training."""
+        return self._evaluation_loader("val", self.sampler("val"))
+
     def test_dataloader(self) -> EvaluationLoader:
         """Test batches, all of them on every rank: a gallery or an interval needs all clips in one place."""
         return self._evaluation_loader("test", self.sampler("test"))

@@ -210,8 +210,7 @@ class Session:
 
     def _fit(self) -> None:
         if self.train.compile:
-            for part in self.module.children():
-                part.compile(dynamic=True)
+            self._compile()
         start = checkpoints.latest_valid(self.folder.checkpoints) if self.resume else None
         if self.resume and start is None:
             command.say(f"{self.folder.checkpoints}: no valid checkpoint; starting from the beginning")
@@ -219,6 +218,13 @@ class Session:
             self.trainer.fit(self.module, datamodule=self.data, ckpt_path=start, weights_only=True)
         finally:
             self.watchdog.stop()
+
+    def _compile(self) -> None:
+        if hasattr(self.module, "compile_parts"):
+            self.module.compile_parts()
+            return
+        for part in self.module.children():
+            part.compile(dynamic=True)
 
     def _finish(self) -> dict[str, Any]:
         """Test and export the best weights, then write results.json: its presence means the run is done."""

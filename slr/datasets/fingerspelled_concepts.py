@@ -151,7 +151,7 @@ class FingerspelledConceptsConfig:
         """
         from signwave.training.data import DataModule
         from slr.datasets.performances import ConceptBatches, Gallery
-        from slr.transforms import Augmentation
+        from slr.keypoints.hand_transforms import Augmentation
 
         table, splits = self.table(), self.performances()
         trained = sorted({performance.concept for performance in splits["train"]})

@@ -22,8 +22,8 @@ from signwave.errors import ManifestError, UserError
 from signwave.manifest import Clip
 from signwave.media.poses import probe_pose
 from signwave.prepare import Problem, Row
-from slr.poses import read_hands
-from slr.transforms import FloatArray
+from slr.keypoints.hand_transforms import FloatArray
+from slr.keypoints.hands import read_hands
 
 RATE_HZ = 25.0
 PACKAGE = "package"
@@ -44,7 +44,7 @@ SPOKEN_LANGUAGE = {
 class Letter:
     """One recording.
 
-    hands: (T, 42, 3) float32 at 25 Hz, see slr.transforms.
+    hands: (T, 42, 3) float32 at 25 Hz, see slr.keypoints.hand_transforms.
     start: first frame in which the hand is up; the hand comes up before and goes down after [start, stop).
     """
 

@@ -37,7 +37,7 @@ from signwave.prepare import Problem, Row
 from signwave.rundir import atomic_path
 from slr.datasets.annotations import Published, Record, labelled, plain_name, read_records
 from slr.datasets.videos import in_span
-from slr.keypoints import SOURCES
+from slr.keypoints.layout import SOURCES
 
 WRITES_MEDIA = True
 """`prepare` takes `out_dir`, and writes the poses into it."""

@@ -12,14 +12,14 @@ import numpy as np
 
 from signwave.manifest import Clip
 from signwave.text import BLANK_TOKEN, Vocabulary
-from slr.corpus import Corpus, CorpusConfig
 from slr.models.interface import Reads
+from slr.training.corpus import Corpus, CorpusConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slr.data import Reader
     from slr.reading import Needs, Reading
+    from slr.training.data import Reader
 
 _GLOSS_FRAMES = 12
 

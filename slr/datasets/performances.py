@@ -16,8 +16,8 @@ from signwave.rundir import atomic_path
 from signwave.sampling import Draw
 from signwave.text import Vocabulary
 from slr.datasets.fingerspelled_concepts import Concept, Performance
-from slr.retrieval_batch import ClipItem, GroupItem, RetrievalBatch, collate_groups, encode_query
-from slr.transforms import NUM_HAND_POINTS, PARENTS, Augmentation, FloatArray, augment, blend
+from slr.keypoints.hand_transforms import NUM_HAND_POINTS, PARENTS, Augmentation, FloatArray, augment, blend
+from slr.retrieval.batch import ClipItem, GroupItem, RetrievalBatch, collate_groups, encode_query
 
 _LETTER_SECONDS = (0.32, 0.64)
 """Single letters were shown for a second or more; people who spell words are two to five times as fast."""
@@ -32,7 +32,7 @@ _LIMBS = [(point, parent) for point, parent in enumerate(PARENTS) if point]
 class Spelled(NamedTuple):
     """A performance.
 
-    hands: (T, 42, 3) float32, see slr.transforms.
+    hands: (T, 42, 3) float32, see slr.keypoints.hand_transforms.
     spans: frames [start, stop) of each letter.
     """
 

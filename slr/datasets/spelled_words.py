@@ -64,7 +64,7 @@ class SpelledWordsConfig:
         from signwave.training.data import DataModule
         from slr.datasets.fingerspelling import RATE_HZ, load_alphabets
         from slr.datasets.stitching import StitchedWords
-        from slr.transforms import Augmentation
+        from slr.keypoints.hand_transforms import Augmentation
 
         alphabets = load_alphabets([*self.train_alphabets, *self.unseen_alphabets], raw=self.raw)
         training = {name: alphabets[name] for name in self.train_alphabets}

@@ -13,10 +13,10 @@ from signwave.errors import UserError, require
 from signwave.rundir import atomic_path
 from signwave.sampling import Draw
 from signwave.text import Vocabulary
-from slr.batch import SignBatch
-from slr.data import SignItem, collate
 from slr.datasets.fingerspelling import PACKAGE, RATE_HZ, Letter, load_alphabets, spell
-from slr.transforms import Augmentation, FloatArray, augment, blend, rotation, sample_at, turn_hands
+from slr.keypoints.hand_transforms import Augmentation, FloatArray, augment, blend, rotation, sample_at, turn_hands
+from slr.training.batch import SignBatch
+from slr.training.data import SignItem, collate
 
 _MIN_LETTER_FRAMES = 5
 _LETTER_ROTATION_DEGREES = 12.0

@@ -1,8 +1,9 @@
 """A folder of sign videos, with or without a table of their texts: whatever people have recorded themselves.
 
-The table (one .csv, .tsv or .psv in the folder; see slr.tables for its columns) names the clips, with or without suffix
-and folder. Glosses become the text that recognition learns, or the sentence does where there are none; a sentence whose
-language is given is also a caption to search with. Without a table every video of the folder is taken, without text.
+The table (one .csv, .tsv or .psv in the folder; see slr.corpora.tables for its columns) names the clips, with or
+without suffix and folder. Glosses become the text that recognition learns, or the sentence does where there are none;
+a sentence whose language is given is also a caption to search with. Without a table every video of the folder is
+taken, without text.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from signwave.errors import ManifestError, UserError
 from signwave.manifest import Clip, ClipKind
 from signwave.media.video import count_frames, probe
 from signwave.prepare import Problem, Row
-from slr.tables import TableRow, find_table, read_table
+from slr.corpora.tables import TableRow, find_table, read_table
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
 

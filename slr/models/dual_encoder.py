@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slr.transforms import NUM_COORDS, NUM_POINTS, HandFeatures
+from slr.keypoints.hand_transforms import NUM_COORDS, NUM_POINTS, HandFeatures
 
 PADDING, UNKNOWN = 0, 1
 """Ids that every text tower keeps free: padding, and a text without any character it knows."""
@@ -184,7 +184,7 @@ class DualEncoder(nn.Module):
         self.log_scale_pooled = nn.Parameter(torch.tensor(math.log(20.0)))
 
     def embed_signs(self, inputs: Tensor, num_frames: Tensor) -> Embedded:
-        """inputs: (B, T, 126) float32, hands, see slr.transforms. num_frames: (B,) int64, at least 1."""
+        """inputs: (B, T, 126) float32, hands, see slr.keypoints.hand_transforms. num_frames: (B,) int64, at least 1."""
         embedded: Embedded = self.sign_head(*self.signs(inputs, num_frames))
         return embedded
 

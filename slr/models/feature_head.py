@@ -14,7 +14,7 @@ from torch.nn import functional
 from signwave.batch import Encoded
 from signwave.errors import ArtefactError
 from signwave.layers import BiLstm
-from slr.encoders import EncoderSpec, FrameEncoder
+from slr.features.encoders import EncoderSpec, FrameEncoder
 from slr.models.conformer import Conformer
 from slr.models.interface import HeadLosses, Heads, Reads
 from slr.models.masking import conv_steps, mask_time
@@ -80,7 +80,7 @@ class FeatureHead(nn.Module):
         kernel_size: of the conformer's convolutions, odd.
         attention_radius_steps: of the conformer; None = the whole clip.
         dropout: share of activations dropped in training.
-        encoder: spec of the frozen encoder inside as plain values, see slr.encoders.EncoderSpec; None = none.
+        encoder: spec of the frozen encoder inside as plain values, see slr.features.encoders.EncoderSpec; None = none.
     """
 
     reads: Reads

@@ -13,10 +13,10 @@ from signwave.batch import Encoded
 Reads = Literal["hands", "frames", "keypoints", "features", "frames+keypoints"]
 """What `inputs` holds, (B, T, …), zero past num_frames.
 
-hands: (B, T, 126) float32, see slr.transforms.
+hands: (B, T, 126) float32, see slr.keypoints.hand_transforms.
 frames: (B, T, 3, H, W) uint8 RGB; the model normalises.
-keypoints: (B, T, 63, 3) float32, see slr.keypoints.
-features: (B, T, D) float16 or float32 of a frozen encoder, see slr.feature_cache.
+keypoints: (B, T, 63, 3) float32, see slr.keypoints.layout.
+features: (B, T, D) float16 or float32 of a frozen encoder, see slr.features.cache.
 frames+keypoints: `inputs` are frames, and `points` the keypoints.
 """
 MAIN = "main"

@@ -8,8 +8,8 @@ from torch.nn import functional
 from torch.nn.utils import rnn
 
 from signwave.batch import Encoded
+from slr.keypoints.hand_transforms import HandFeatures
 from slr.models.interface import HeadLosses, Heads, Reads
-from slr.transforms import HandFeatures
 
 
 @dataclass
@@ -82,7 +82,7 @@ class PoseConv(nn.Module):
     def forward(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> Encoded:
         """Log-probabilities of a padded batch.
 
-        inputs: (B, T, 126) float32 hands (see slr.transforms), flattened; anything past num_frames.
+        inputs: (B, T, 126) float32 hands (see slr.keypoints.hand_transforms), flattened; anything past num_frames.
         num_frames: (B,) int64, at least 1.
         points: not read.
         """

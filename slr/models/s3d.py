@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from signwave.batch import Encoded
-from slr.heatmaps import heatmaps
+from slr.keypoints.heatmaps import heatmaps
 from slr.models.interface import MAIN, HeadLosses, Heads, Reads
 from slr.models.masking import mask_time
 from slr.models.pyramid import Pyramid
@@ -133,7 +133,7 @@ class S3d(nn.Module):
         """All heads: the main one, and with a pyramid one per finer block ("c2", "c3").
 
         Args:
-            inputs: (B, T, 3, H, W) uint8 RGB, or (B, T, J, 3) float32 keypoints (slr.keypoints); anything past
+            inputs: (B, T, 3, H, W) uint8 RGB, or (B, T, J, 3) float32 keypoints (slr.keypoints.layout); anything past
                 num_frames.
             num_frames: (B,) int64, at least 1.
             points: not read.

@@ -161,7 +161,7 @@ class TwoStream(nn.Module):
         Args:
             inputs: (B, T, 3, H, W) uint8 RGB, anything past num_frames; without any element where there are no frames.
             num_frames: (B,) int64, at least 1.
-            points: (B, T, J, 3) float32 keypoints (slr.keypoints), anything past num_frames; None where there are none.
+            points: (B, T, J, 3) float32 see slr.keypoints.layout, anything past num_frames; None where there are none.
 
         Raises:
             ValueError: neither is given, or the frames aren't twice as large as the heat maps.

@@ -9,10 +9,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.features import FeatureSettings, extract
-from signwave.layers import BiLstm
 from asr.models.speech_ctc import TINY, SpeechCtc, SpeechCtcConfig
 from asr.models.speech_encoders import MaskedGroupNorm, build_encoder
 from signwave.errors import ArtefactError, ConfigError
+from signwave.layers import BiLstm
 
 _WAVEFORM: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48, "conv_dim": [16] * 7,

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +19,18 @@ IDS = [f"{path.parent.name}/{path.stem}" for path in RECIPES]
 each_recipe = pytest.mark.parametrize("script", RECIPES, ids=IDS)
 
 
-def start(script, *arguments, timeout=180):
-    command = [sys.executable, str(script), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
+@pytest.fixture
+def start(monkeypatch, capsys):
+    """Run a script as `python SCRIPT ARGUMENTS` does, in this process: starting torch once a recipe takes minutes."""
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(script), run_name="__main__")
+        shown = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, ended.value.code, shown.out, shown.err)
+
+    return run
 
 
 def conf(script):
@@ -42,7 +51,7 @@ def test_recipe_says_what_it_trains(script):
 
 
 @each_recipe
-def test_dry_run_resolves_and_settings_are_differences(script, tmp_path):
+def test_dry_run_resolves_and_settings_are_differences(script, tmp_path, start):
     ended = start(script, "--dry-run")
     assert ended.returncode == 0, ended.stderr
     resolved = yaml.safe_load(ended.stdout)
@@ -71,7 +80,7 @@ def at(values, name):
 
 
 @each_recipe
-def test_smoke_trains_two_steps(script, tmp_path):
+def test_smoke_trains_two_steps(script, tmp_path, start):
     ended = start(script, "--smoke", f"runs_dir={tmp_path}")
     assert ended.returncode == 0, ended.stderr
     (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
@@ -83,7 +92,9 @@ def test_smoke_trains_two_steps(script, tmp_path):
 
 def test_toy_recipe_learns(tmp_path):
     """The template reaches WER 0 on made-up signs, from the command line to the bundle."""
-    ended = start(REPOSITORY / "recipes" / "slr" / "toy_ctc.py", f"runs_dir={tmp_path}")
+    command = [sys.executable, str(REPOSITORY / "recipes" / "slr" / "toy_ctc.py"), f"runs_dir={tmp_path}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment, check=False)
     assert ended.returncode == 0, ended.stderr
     results = json.loads((tmp_path / "toy_ctc" / "results.json").read_text())
     assert results["metrics"]["test/wer"] <= 0.02

@@ -9,7 +9,7 @@ import pytest
 
 from signwave.errors import UserError
 from signwave.manifest import Clip, read, write
-from slr.audit import audit, without_marks, write_without
+from slr.corpora.audit import audit, without_marks, write_without
 
 MONDAY, TUESDAY = "01April_2010_Thursday_heute{}", "02April_2010_Friday_heute{}"
 

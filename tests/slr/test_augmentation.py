@@ -7,7 +7,7 @@ import colorsys
 import pytest
 import torch
 
-from slr.augmentation import NUM_CHANCES, FrameAugmentation
+from slr.training.augmentation import NUM_CHANCES, FrameAugmentation
 
 STILL = {"min_area": 1.0, "aspect": 1.0, "colour": 0.0}
 MIDDLE = 0.5

@@ -13,10 +13,10 @@ from signwave.errors import LabelError, ManifestError, MediaError
 from signwave.manifest import Clip
 from signwave.sampling import Draw
 from signwave.text import Vocabulary
-from slr.data import ClipDataset, Tempo, _take
 from slr.infer import Recognizer
-from slr.poses import read_hands
+from slr.keypoints.hands import read_hands
 from slr.reading import Needs, nearest_frames, read
+from slr.training.data import ClipDataset, Tempo, _take
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B"))
 

@@ -16,7 +16,7 @@ from signwave.errors import MediaError, UserError
 from signwave.media.poses import read_pose
 from signwave.prepare import Problem, run_prepare
 from slr.datasets import isharah
-from slr.keypoints import read_keypoints
+from slr.keypoints.layout import read_keypoints
 
 
 def _points(num_frames: int, *, seed: int = 0, channels: int = 2) -> NDArray[np.float32]:

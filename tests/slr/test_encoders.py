@@ -16,8 +16,8 @@ from signwave import bundle, command
 from signwave.errors import ArtefactError, ConfigError
 from signwave.media.video import write_video
 from signwave.text import Vocabulary
-from slr.encoder_loading import RANDOM, load_encoder
-from slr.encoders import EncoderSpec, FrameEncoder
+from slr.features.encoders import EncoderSpec, FrameEncoder
+from slr.features.loading import RANDOM, load_encoder
 from slr.models.feature_head import FeatureHead, FeatureHeadConfig
 
 
@@ -303,7 +303,7 @@ def test_encoder_and_head_become_one_bundle(tmp_path: Path, window_encoder: Fram
 def run_features(arguments: list[str]) -> int:
     import typer
 
-    from slr.features_cli import features
+    from slr.commands.features import features
 
     app = typer.Typer()
     app.command()(features)
@@ -313,7 +313,7 @@ def run_features(arguments: list[str]) -> int:
 def test_the_command_encodes_real_files_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from signwave import manifest
     from signwave.manifest import Clip
-    from slr.feature_cache import FeatureCache
+    from slr.features.cache import FeatureCache
 
     rng = np.random.default_rng(0)
     write_video(tmp_path / "a.mp4", rng.integers(0, 256, (6, 3, 32, 48), dtype=np.uint8), fps=25)

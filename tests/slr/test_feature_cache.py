@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from signwave.errors import ArtefactError, ManifestError, MediaError
 from signwave.manifest import Clip
-from slr.encoders import EncoderSpec, Features, FrameEncoder
-from slr.feature_building import build, crop
-from slr.feature_cache import CachedFeatures, FeatureCache, variant_of
+from slr.features.building import build, crop
+from slr.features.cache import CachedFeatures, FeatureCache, variant_of
+from slr.features.encoders import EncoderSpec, Features, FrameEncoder
 from slr.models.masking import conv_steps
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from signwave import manifest
 from signwave.errors import ArtefactError, ConfigError, MediaError
 from signwave.manifest import Clip
-from slr.encoder_loading import RANDOM, load_encoder
-from slr.feature_building import build
-from slr.feature_recipe import FeatureCorpusConfig, FeatureRecipe
+from slr.features.building import build
+from slr.features.loading import RANDOM, load_encoder
+from slr.features.recipe import FeatureCorpusConfig, FeatureRecipe
 from slr.models.feature_head import FeatureHeadConfig
 
 NAME = "torchvision:resnet18"

@@ -8,9 +8,9 @@ import torch
 
 from signwave import metrics
 from signwave.text import Vocabulary
-from slr.data import SignItem, collate
-from slr.frame_recognition import FrameRecognition, step_labels
 from slr.models.pose_conv import PoseConvConfig
+from slr.training.data import SignItem, collate
+from slr.training.frame_recognition import FrameRecognition, step_labels
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B", "C"))
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from slr.heatmaps import CENTRE_Y, WINDOW, heatmaps
+from slr.keypoints.heatmaps import CENTRE_Y, WINDOW, heatmaps
 
 
 def _slow(

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from slr.augmentation import NUM_CHANCES as NUM_DRAWN
-from slr.augmentation import FrameAugmentation
-from slr.keypoint_augmentation import NUM_CHANCES, KeypointAugmentation, _spread, mirrored
-from slr.keypoints import MIRRORED
+from slr.keypoints.augmentation import NUM_CHANCES, KeypointAugmentation, _spread, mirrored
+from slr.keypoints.layout import MIRRORED
+from slr.training.augmentation import NUM_CHANCES as NUM_DRAWN
+from slr.training.augmentation import FrameAugmentation
 
 STILL = {"rotation_degrees": 0.0, "shear": 0.0, "scale": 0.0, "shift": 0.0, "lose_joint": 0.0, "lose_hand": 0.0}
 

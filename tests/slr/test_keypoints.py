@@ -15,8 +15,10 @@ pytest.importorskip("pose_format")
 
 from signwave.errors import MediaError
 from signwave.media.poses import probe_pose, write_pose
-from slr import keypoints
-from slr.keypoints import (
+from slr.keypoints import layout as keypoints
+from slr.keypoints.hands import NoHandError
+from slr.keypoints.imports import COCO_COMPONENTS
+from slr.keypoints.layout import (
     BODY,
     BODY_NAMES,
     HAND_NAMES,
@@ -32,8 +34,6 @@ from slr.keypoints import (
     sample_at,
     source_of,
 )
-from slr.pose_import import COCO_COMPONENTS
-from slr.poses import NoHandError
 
 FloatArray = NDArray[np.float32]
 MOUTH_IN_68 = range(48, 68, 2)

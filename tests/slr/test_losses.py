@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from signwave.batch import Encoded
-from slr.batch import SignBatch
-from slr.losses import distillation, objective
 from slr.models.interface import Distillation, HeadLosses, Heads
+from slr.training.batch import SignBatch
+from slr.training.losses import distillation, objective
 
 
 def head(seed: int, *, scale: float = 1.0) -> Encoded:

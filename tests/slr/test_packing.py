@@ -15,9 +15,9 @@ from signwave.manifest import Clip
 from signwave.media.poses import probe_pose, read_pose
 from signwave.media.video import open_video, write_video
 from signwave.testing.corruption import numbered_frame, read_number
-from slr import packing
-from slr.packed_files import MAX_PSNR_DB, safe_name
-from slr.packing import JOURNAL, PackSettings, pack, pack_all
+from slr.corpora import packing
+from slr.corpora.packed_files import MAX_PSNR_DB, safe_name
+from slr.corpora.packing import JOURNAL, PackSettings, pack, pack_all
 
 SIZE = (64, 96)
 

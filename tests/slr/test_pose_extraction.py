@@ -16,9 +16,9 @@ pytest.importorskip("pose_format")
 from signwave.errors import MediaError, UserError
 from signwave.media.poses import probe_pose, read_pose
 from signwave.media.video import write_video
-from slr.keypoints import BODY, LEFT_HAND, MOUTH, RIGHT_HAND, read_keypoints
-from slr.landmarks import PYTHON_VARIABLE, LandmarkWorker, WorkerError, find_python, steady
-from slr.pose_extraction import extract
+from slr.keypoints.extraction import extract
+from slr.keypoints.landmarks import PYTHON_VARIABLE, LandmarkWorker, WorkerError, find_python, steady
+from slr.keypoints.layout import BODY, LEFT_HAND, MOUTH, RIGHT_HAND, read_keypoints
 
 MADE_UP_MEDIAPIPE = '''
 """What the worker uses of mediapipe. A white picture crashes it, a black one makes it hang."""

@@ -15,8 +15,7 @@ pytest.importorskip("pose_format")
 
 from signwave.errors import UserError
 from signwave.media.poses import probe_pose, read_pose
-from slr.keypoints import read_keypoints
-from slr.pose_import import (
+from slr.keypoints.imports import (
     COCO_COMPONENTS,
     OPENPOSE_COMPONENTS,
     import_coco,
@@ -26,10 +25,11 @@ from slr.pose_import import (
     pose_path,
     read_openpose,
 )
+from slr.keypoints.layout import read_keypoints
 
 FloatArray = NDArray[np.float32]
 SLRT_INDICES = [*range(91, 133), *range(11), *range(71, 91, 2)]
-"""What SLRT takes of the 133 points, in the order of slr.keypoints: hands, pose, every second mouth point."""
+"""What SLRT takes of the 133 points, in the order of slr.keypoints.layout: hands, pose, every second mouth point."""
 
 
 def _coco(num_frames: int = 4, seed: int = 0) -> FloatArray:

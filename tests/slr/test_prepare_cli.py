@@ -108,7 +108,7 @@ def test_wrong_inputs_take_one_line(
 
 
 def test_spans_of_one_file_share_its_keypoints(tmp_path: Path, write_pose, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slr.preparation import Preparation
+    from slr.corpora.preparation import Preparation
 
     asked: dict[str, str] = {}
 
@@ -118,7 +118,7 @@ def test_spans_of_one_file_share_its_keypoints(tmp_path: Path, write_pose, monke
             write_pose(Path(out_dir) / f"{name}.pose", [1], fps=25.0)
         return type("Report", (), {"problems": ()})()
 
-    monkeypatch.setattr("slr.pose_extraction.extract", extract)
+    monkeypatch.setattr("slr.keypoints.extraction.extract", extract)
     spans = [
         Clip(id=f"v@{n}", path="v.mp4", kind="video", start_seconds=n, end_seconds=n + 1, split="train")
         for n in range(3)

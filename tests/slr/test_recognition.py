@@ -19,13 +19,13 @@ from signwave.errors import UserError
 from signwave.recipe import TrainConfig, run
 from signwave.sampling import Draw
 from signwave.text import Vocabulary
-from slr.corpus import CorpusConfig
-from slr.data import collate
 from slr.datasets.moving_squares import MovingSquares
-from slr.decoder_choice import GREEDY, GlossDecoder, GlossLmConfig, Scored, choose_decoder
 from slr.models.keypoint_conformer import KeypointConformerConfig
-from slr.recipe import OptimiserConfig, RecognitionRecipe
-from slr.recognition import SignRecognition
+from slr.training.corpus import CorpusConfig
+from slr.training.data import collate
+from slr.training.decoder_choice import GREEDY, GlossDecoder, GlossLmConfig, Scored, choose_decoder
+from slr.training.recipe import OptimiserConfig, RecognitionRecipe
+from slr.training.recognition import SignRecognition
 
 SMALL = {"dim": 24, "group_dim": 8, "num_blocks": 1, "num_heads": 2, "kernel_size": 3}
 

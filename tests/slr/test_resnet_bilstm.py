@@ -12,10 +12,10 @@ from torch import Tensor
 from torchvision.models import resnet18
 
 from signwave.errors import ArtefactError
-from slr.batch import SignBatch
-from slr.losses import objective
 from slr.models.packed_frames import find_places
 from slr.models.resnet_bilstm import NormLinear, ResnetBilstm, ResnetBilstmConfig, TemporalConv, TimePadding
+from slr.training.batch import SignBatch
+from slr.training.losses import objective
 
 VOCAB_SIZE = 7
 CORRELATION = [pytest.param(False, id="plain"), pytest.param(True, id="correlation")]

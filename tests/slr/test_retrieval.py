@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from slr.models.dual_encoder import CharacterTower, DualEncoder, DualEncoderConfig, Embedded, PoseTower
-from slr.retrieval import TextVideoRetrieval
-from slr.retrieval_batch import ClipItem, GroupItem, collate_groups, encode_query, pad_texts
-from slr.retrieval_figures import retrieval_figures
-from slr.similarity import contrastive_loss, exact_scores, fine_grained, rows_loss
+from slr.retrieval.batch import ClipItem, GroupItem, collate_groups, encode_query, pad_texts
+from slr.retrieval.figures import retrieval_figures
+from slr.retrieval.module import TextVideoRetrieval
+from slr.retrieval.similarity import contrastive_loss, exact_scores, fine_grained, rows_loss
 
 
 def made_up(lengths: list[int], dim: int = 8, seed: int = 0, padding: int = 0) -> Embedded:
@@ -98,8 +98,8 @@ def test_gradients_are_finite_on_both_ways_of_computing() -> None:
 def test_exact_scores_are_the_transposed_score_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     signs, texts = made_up([5, 3, 2, 2, 1]), made_up([2, 4, 1], seed=1)
     expected = fine_grained(signs, texts).mean.T.numpy()
-    monkeypatch.setattr("slr.similarity._CLIPS_AT_ONCE", 2)
-    monkeypatch.setattr("slr.similarity._TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr("slr.retrieval.similarity._CLIPS_AT_ONCE", 2)
+    monkeypatch.setattr("slr.retrieval.similarity._TEXTS_AT_ONCE", 2)
     np.testing.assert_allclose(exact_scores(texts, signs), expected, atol=1e-6)
 
 

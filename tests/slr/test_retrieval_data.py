@@ -24,7 +24,7 @@ from slr.datasets.fingerspelled_concepts import (
 )
 from slr.datasets.fingerspelling import Letter
 from slr.datasets.performances import Gallery, Speller, write_gallery
-from slr.poses import read_hands
+from slr.keypoints.hands import read_hands
 
 needs_recordings = pytest.mark.skipif(
     importlib.util.find_spec("spoken_to_signed") is None, reason="needs pip install 'signwave[signdata]'"
@@ -114,7 +114,7 @@ def test_training_items_depend_on_nothing_but_their_seed() -> None:
     splits = made_up_splits()
     from slr.datasets.fingerspelled_concepts import caption_vocabulary
     from slr.datasets.performances import ConceptBatches
-    from slr.transforms import Augmentation
+    from slr.keypoints.hand_transforms import Augmentation
 
     rows = sorted({p.concept for p in splits["train"]})
     train = ConceptBatches(

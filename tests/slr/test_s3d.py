@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torchvision.models.video import s3d as torchvision_s3d
 
 from signwave.errors import ArtefactError
-from slr.batch import SignBatch
-from slr.losses import objective
 from slr.models.masking import MaskedBatchNorm, mask_time
 from slr.models.s3d import S3d, S3dConfig
 from slr.models.s3d_trunk import S3dTrunk, load_kinetics
+from slr.training.batch import SignBatch
+from slr.training.losses import objective
 
 TINY: dict[str, Any] = {
     "width": 1 / 16,

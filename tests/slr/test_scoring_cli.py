@@ -10,7 +10,7 @@ import pytest
 from signwave import command
 from signwave.options import new_app
 from signwave.transcript import Word
-from slr import score_cli
+from slr.commands import score as score_cli
 from slr.scoring import save_hypotheses
 from slr.scoring.writers import Recognised
 

@@ -17,15 +17,16 @@ from signwave import command
 from signwave.errors import ArtefactError, ManifestError, MediaError, UserError
 from signwave.manifest import Clip
 from signwave.manifest import write as write_manifest
-from slr import search_cli, search_page
+from slr.commands import search as search_cli
 from slr.datasets.fingerspelled_concepts import QUERY_NORMALISER, caption_vocabulary
 from slr.datasets.performances import write_hands
+from slr.keypoints.hands import read_hands
 from slr.models.dual_encoder import DualEncoderConfig
-from slr.poses import read_hands
-from slr.retrieval import TextVideoRetrieval
-from slr.search import Retriever
-from slr.search_evaluation import evaluate_index
-from slr.similarity import exact_scores
+from slr.retrieval import page as search_page
+from slr.retrieval.evaluation import evaluate_index
+from slr.retrieval.module import TextVideoRetrieval
+from slr.retrieval.search import Retriever
+from slr.retrieval.similarity import exact_scores
 
 pytest.importorskip("pose_format")
 WORDS = ("house", "Haus", "بيت", "fog", "Nebel", "river")

@@ -12,10 +12,10 @@ import pytest
 
 from signwave.manifest import Clip
 from signwave.prepare import Problem
+from slr.corpora.statistics import Statistics, statistics, steps_needed
 from slr.datasets import isharah, phoenix2014, phoenix2014_si5, phoenix2014t
 from slr.datasets.annotations import Published, read_records
 from slr.scoring.cleaning import clean_sentence_p14t
-from slr.statistics import Statistics, statistics, steps_needed
 
 
 def _clip(number: int, text: str, *, num_frames: int | None = 100, person: str = "p", group: str = "") -> Clip:

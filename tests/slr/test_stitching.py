@@ -10,10 +10,10 @@ import pytest
 from signwave.errors import UserError
 from signwave.sampling import Draw
 from signwave.text import Vocabulary
-from slr.batch import UNKNOWN_FRAME
 from slr.datasets.fingerspelling import Letter, load_alphabets
 from slr.datasets.stitching import SpelledWord, StitchedWords, stitch, write_word
-from slr.transforms import NUM_POINTS, Augmentation
+from slr.keypoints.hand_transforms import NUM_POINTS, Augmentation
+from slr.training.batch import UNKNOWN_FRAME
 
 
 def letter(label: str, *, num_frames: int = 20, alphabet: str = "aaa") -> Letter:
@@ -72,7 +72,7 @@ def test_items_and_batches() -> None:
 
 
 def test_a_written_word_holds_its_letters_and_reads_back(tmp_path: Path, lexicon: Path) -> None:
-    from slr.poses import read_clip
+    from slr.keypoints.hands import read_clip
 
     path = write_word("bä", "aaa", tmp_path / "word.pose", raw=lexicon)
     clip = read_clip(path, rate_hz=25.0)

@@ -11,8 +11,8 @@ from signwave.errors import ManifestError, UserError
 from signwave.manifest import read
 from signwave.media.video import write_video
 from signwave.prepare import Problem, run_prepare
+from slr.corpora.tables import TableRow, find_table, read_table
 from slr.datasets import poses, videos
-from slr.tables import TableRow, find_table, read_table
 
 
 def write(path: Path, text: str) -> Path:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from slr.poses import NoHandError, hands_of, read_clip, read_hands
-from slr.transforms import (
+from slr.keypoints.hand_transforms import (
     NUM_POINTS,
     PARENTS,
     Augmentation,
@@ -21,6 +20,7 @@ from slr.transforms import (
     sample_at,
     turn_hands,
 )
+from slr.keypoints.hands import NoHandError, hands_of, read_clip, read_hands
 
 NOTHING = Augmentation(0, 0, 0, 0, 0, 0)
 

@@ -14,11 +14,11 @@ from torchvision.models.video import s3d
 
 from signwave import bundle
 from signwave.errors import ArtefactError
-from slr.batch import SignBatch
-from slr.losses import objective
 from slr.models.s3d import S3dConfig
 from slr.models.s3d_layers import Stage
 from slr.models.two_stream import Lateral, TwoStream, TwoStreamConfig
+from slr.training.batch import SignBatch
+from slr.training.losses import objective
 
 SHARED: dict[str, Any] = {
     "width": 1 / 16,

@@ -36,10 +36,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _result import write_result
 from tensor_memory import TensorMemory
 
-from slr.batch import SignBatch
-from slr.losses import objective
 from slr.models.resnet_bilstm import ResnetBilstm, ResnetBilstmConfig
 from slr.models.resnet_trunk import Recompute
+from slr.training.batch import SignBatch
+from slr.training.losses import objective
 
 EDGE_FRAMES, STRIDE = 6, 4
 DISTILLATION_WEIGHT, TEMPERATURE = 25.0, 8.0

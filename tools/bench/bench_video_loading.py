@@ -5,8 +5,8 @@
 Every way brings the same clips (made-up signers at 210 x 260 in folders of PNG frames, or --clips cut to such folders)
 to batches of two, with the same chances of crop, flip and tempo:
 
-    ours_video, ours_jpeg  slr.data on clips packed to 256 x 256: uint8 batches; crop, flip, colour and tempo are left
-                           to the device (slr.augmentation)
+    ours_video, ours_jpeg  slr.training.data on clips packed to 256 x 256: uint8 batches; crop, flip, colour and tempo
+                           are left to the device (slr.training.augmentation)
     ours_video_host        ours_video, then crop, flip, tempo and normalising on the host as VAC does
     png_folder             VAC, CorrNet: each PNG by OpenCV (Pillow where it isn't installed), to 256, crop 224, flip,
                            tempo, float32 in [-1, 1], padded with the last frame
@@ -54,11 +54,11 @@ from signwave.manifest import Clip
 from signwave.media.video import open_video, write_video
 from signwave.sampling import Draw
 from signwave.text import Vocabulary
-from slr.augmentation import FrameAugmentation
-from slr.batch import SignBatch
-from slr.data import ClipDataset, Tempo
-from slr.packing import PackSettings, pack_all
+from slr.corpora.packing import PackSettings, pack_all
 from slr.reading import Needs
+from slr.training.augmentation import FrameAugmentation
+from slr.training.batch import SignBatch
+from slr.training.data import ClipDataset, Tempo
 
 HAS_CV2 = importlib.util.find_spec("cv2") is not None
 STORED_PX, CROP_PX, BATCH = (256, 256), 224, 2

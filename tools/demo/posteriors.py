@@ -16,7 +16,7 @@ from signwave.media.drawing import draw_pose
 from signwave.media.poses import read_pose
 from signwave.plots.posteriors import Posteriors
 from slr.infer import Recognizer
-from slr.poses import read_clip
+from slr.keypoints.hands import read_clip
 
 NUM_THUMBNAILS = 12
 

@@ -1,0 +1,1 @@
+"""What `slr prepare` and `slr audit` do with the rows of a corpus."""

@@ -1,0 +1,1 @@
+"""Keypoints: layouts, readers, other tools' files, extraction, augmentation, heat-maps."""

@@ -1,0 +1,1 @@
+"""Text ↔ sign video: training, index, search."""

@@ -1,0 +1,137 @@
+"""The splits of a prepared corpus, as a recipe takes them: manifests in, batches and vocabulary out."""
+
+# no `from __future__ import annotations`: OmegaConf reads the types of the fields
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from signwave import manifest
+from signwave.errors import ConfigError, UserError
+from signwave.manifest import Clip
+from signwave.text import Vocabulary
+from slr.keypoints.augmentation import KeypointAugmentation
+from slr.models.interface import Reads
+from slr.training.augmentation import FrameAugmentation
+
+if TYPE_CHECKING:
+    from signwave.training.data import DataModule
+    from slr.reading import Needs
+    from slr.training.data import ClipDataset, Reader
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class CorpusConfig:
+    """A corpus that `slr prepare` wrote, and how its clips reach the model."""
+
+    manifest_dir: str = ""
+    """Folder with train.jsonl.gz, dev.jsonl.gz and test.jsonl.gz."""
+    train_split: str = "train"
+    dev_split: str = "dev"
+    test_split: str = "test"
+    rate_hz: float = 25.0
+    height_px: int = 224
+    width_px: int = 224
+    fewest: float = 0.5
+    """A training clip gets at least this many times its frames: its tempo changes."""
+    most: float = 1.5
+    """And at most this many times."""
+    max_frames: int = 400
+    """Longer training clips are sped up to this length."""
+    max_items: int = 2
+    """Clips a batch at most; train.accumulate_grad_batches makes the batch of the optimiser from several."""
+    vocabulary_splits: list[str] = field(default_factory=lambda: ["train"])
+    """Splits whose glosses are the vocabulary. VAC and its descendants take all three, which lets training know what
+    only the test has; name them here to repeat that."""
+    augment: bool = True
+    augmentation: FrameAugmentation = field(default_factory=FrameAugmentation)
+    keypoint_augmentation: KeypointAugmentation = field(default_factory=KeypointAugmentation)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fewest <= self.most or self.max_frames < 1 or self.max_items < 1:
+            raise ConfigError(
+                "data: need 0 < fewest <= most, and max_frames and max_items of at least 1; got "
+                f"{self.fewest}, {self.most}, {self.max_frames} and {self.max_items}"
+            )
+
+    def load(self) -> "Corpus":
+        """Read the manifests of the splits and build the vocabulary."""
+        names = (self.train_split, self.dev_split, self.test_split)
+        splits = {name: self._clips(name) for name in dict.fromkeys([*names, *self.vocabulary_splits])}
+        texts = [clip.text for name in self.vocabulary_splits for clip in splits[name]]
+        return Corpus(self, tuple(splits[name] for name in names), Vocabulary.build(texts))
+
+    def _clips(self, split: str) -> list[Clip]:
+        folder = Path(self.manifest_dir)
+        if not self.manifest_dir or not folder.is_dir():
+            raise UserError(
+                f"data.manifest_dir={self.manifest_dir or '(empty)'}: no such folder; make it with "
+                "`slr prepare CORPUS RAW OUT` and give it: data.manifest_dir=OUT"
+            )
+        found = [path for path in (folder / f"{split}.jsonl.gz", folder / f"{split}.jsonl") if path.is_file()]
+        if not found:
+            names = ", ".join(sorted(path.name for path in folder.glob("*.jsonl*") if "problems" not in path.name))
+            raise UserError(f"{folder}: has no {split}.jsonl.gz; it has {names or 'no manifest'}; prepare the corpus")
+        return list(manifest.read(found[0]))
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The clips of the splits train, dev and test, and the glosses that a model tells apart."""
+
+    config: CorpusConfig
+    splits: tuple[list[Clip], ...] = field(repr=False)
+    vocabulary: Vocabulary
+
+    @property
+    def train_texts(self) -> list[str]:
+        """The glosses of the training clips."""
+        return [clip.text for clip in self.splits[0]]
+
+    def reader(self, needs: "Needs") -> "Reader | None":
+        """What reads a clip, where it isn't its file."""
+
+    def batches(self, *, reads: Reads, stride: int, seed: int, budget: int, num_workers: int = 0) -> "DataModule":
+        """The splits as a model reads them.
+
+        Args:
+            reads: what the model reads.
+            stride: its input frames per step.
+            seed: of the training order and of augmentation.
+            budget: frames of a padded batch.
+            num_workers: loader processes.
+        """
+        from signwave.training.data import DataModule
+        from slr.reading import Needs
+        from slr.training.data import ClipDataset, Tempo
+
+        config = self.config
+        size_px = (config.height_px, config.width_px) if "frames" in reads else None
+        needs = Needs(reads, config.rate_hz, size_px)
+        common: dict[str, Any] = {
+            "vocabulary": self.vocabulary, "needs": needs, "stride": stride, "reader": self.reader(needs)
+        }  # fmt: skip
+        tempo = Tempo(config.fewest, config.most, config.max_frames) if config.augment else None
+        train = ClipDataset(self.splits[0], tempo=tempo, augmented=config.augment, **common)
+        dev, test = (ClipDataset(clips, known_only=False, **common) for clips in self.splits[1:])
+        _warn_of_short(train, stride)
+        return DataModule(
+            train, dev, test, budget=budget, seed=seed, num_workers=num_workers, max_items=config.max_items,
+            rate_hz=config.rate_hz,
+        )  # fmt: skip
+
+
+def _warn_of_short(train: "ClipDataset", stride: int) -> None:
+    """Say at the start which training clips can never fit their labels: the loss leaves them out and counts them."""
+    from signwave.ctc import min_steps
+
+    short = [
+        clip.id
+        for clip, labels, size in zip(train.clips, train.labels, train.num_frames, strict=True)
+        if min_steps(labels) > -(-size // stride)
+    ]
+    if short:
+        some = ", ".join(short[:3])
+        log.warning("%d training clips have more glosses than steps (%s …); CTC leaves them out", len(short), some)
