@@ -20,7 +20,8 @@ DEFAULT_BEAM = 16
 LM_FILE = "lm.arpa.gz"
 """The language model that a bundle carries, where one helped on dev."""
 _DEFAULT_LM_WEIGHT = 0.5
-_BLANK_SKIP = 0.999  # steps surer than this to be blank are passed over
+BLANK_SKIP = 0.999
+"""Steps surer than this to be blank are passed over: the result is the same, the search much faster."""
 
 Decode = Callable[[Tensor, Tensor], list[list[Hypothesis]]]
 """(log_probs (B, T, V), num_steps (B,)) → per item its hypotheses, best first, with steps and confidences."""
@@ -78,7 +79,7 @@ def make_decoder(
     if beam == 1 and lm_path is None:
         return lambda log_probs, num_steps: [[one] for one in greedy(log_probs, num_steps)], False
     fusion = _fusion(lm_path, vocabulary, options, settings) if lm_path else None
-    search = BeamOptions(beam_width=beam, num_best=options.num_best, blank_skip=_BLANK_SKIP)
+    search = BeamOptions(beam_width=beam, num_best=options.num_best, blank_skip=BLANK_SKIP)
     return lambda log_probs, num_steps: beam_search(log_probs, num_steps, options=search, fusion=fusion), True
 
 

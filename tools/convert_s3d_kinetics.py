@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from signwave.errors import ArtefactError, UserError
-from slr.models.s3d_trunk import read_weights
+from slr.models.weights import read_weights
 
 _PARTS = {"conv_s": "0.0", "bn_s": "0.1", "conv_t": "1.0", "bn_t": "1.1", "conv": "0", "bn": "1"}
 _LAYER = re.compile(r"base\.(\d+)\.(?:(branch\d)\.(\d)\.)?(conv_s|bn_s|conv_t|bn_t|conv|bn)\.(\w+)")

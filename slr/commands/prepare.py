@@ -1,6 +1,7 @@
 """`slr prepare`: thin, no logic; everything heavy is imported when the command runs."""
 
 import importlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -90,20 +91,22 @@ def prepare(
         tables.append(counted.table())
         return {"corpus": corpus, "statistics": counted.to_dict(), **stages.figures}
 
-    report = run_prepare(
-        _rows(module, raw_dir, None if dry_run else out_dir),
-        out_dir,
-        check=module.check,
-        isolate=isolate,
-        on_clip=lambda clip: found.setdefault(clip.split, []).append(clip),
-        num_workers=num_workers,
-        limit=limit,
-        fail_fast=fail_fast,
-        dry_run=dry_run,
-        show_progress=not quiet,
-        finish=stages.finish if pack or poses else None,
-        extra=figures,
-    )
+    # A corpus whose media lie in one file is checked in the files that are made of it, also when none shall stay.
+    with tempfile.TemporaryDirectory(prefix="signwave-") as scratch:
+        report = run_prepare(
+            _rows(module, raw_dir, Path(scratch) if dry_run else out_dir),
+            out_dir,
+            check=module.check,
+            isolate=isolate,
+            on_clip=lambda clip: found.setdefault(clip.split, []).append(clip),
+            num_workers=num_workers,
+            limit=limit,
+            fail_fast=fail_fast,
+            dry_run=dry_run,
+            show_progress=not quiet,
+            finish=stages.finish if pack or poses else None,
+            extra=figures,
+        )
     if as_json:
         typer.echo(to_json(report.to_dict()))
     else:
@@ -111,7 +114,7 @@ def prepare(
     return report.exit_code
 
 
-def _rows(module: ModuleType, raw_dir: str, out_dir: Path | None) -> "Iterator[Row | Problem]":
+def _rows(module: ModuleType, raw_dir: str, out_dir: Path) -> "Iterator[Row | Problem]":
     """The rows of a corpus; one that holds its media in a single file writes them out as the rows come."""
     rows: Iterator[Row | Problem]
     if getattr(module, "WRITES_MEDIA", False):

@@ -38,10 +38,11 @@ class FeatureCorpusConfig(CorpusConfig):
         return FeatureCache.open(self.features_dir)
 
     def load(self) -> Corpus:
-        """The splits, without clips that couldn't be encoded."""
+        """The splits; training goes without clips that couldn't be encoded, dev and test score them as missing."""
         plain, cache = super().load(), self.open()
-        splits = tuple([clip for clip in clips if clip.id not in cache.problems] for clips in plain.splits)
-        return FeatureCorpus(self, splits, plain.vocabulary, cache)
+        train, *held_out = plain.splits
+        encoded = [clip for clip in train if clip.id not in cache.problems]
+        return FeatureCorpus(self, (encoded, *held_out), plain.vocabulary, cache)
 
 
 @dataclass(frozen=True)

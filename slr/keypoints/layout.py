@@ -297,6 +297,6 @@ def sample_at(points: FloatArray, positions: NDArray[np.float64]) -> FloatArray:
     weight = np.clip(positions - before, 0, 1).astype(np.float32)[:, None, None]
     first, second = points[before], points[after]
     both = (first[..., 2:] > 0) & (second[..., 2:] > 0)
-    nearer = np.where(weight < 0.5, first, second)
+    nearer = np.where(weight < 0.5 - 1e-6, first, second)  # halfway is halfway, whatever rounding says
     result: FloatArray = np.where(both, first + (second - first) * weight, nearer).astype(np.float32)
     return result

@@ -5,8 +5,7 @@ Layers and their names are torchvision's, so its ImageNet weights load as they a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,12 +13,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 from torchvision.models.resnet import BasicBlock
 
-from signwave.errors import ArtefactError
 from slr.models.correlation import Correlation
 from slr.models.packed_frames import FramePlaces
+from slr.models.recompute import recomputed
+from slr.models.weights import load_exactly, read_weights
 
 Backbone = Literal["resnet18", "resnet34"]
 Recompute = Literal["none", "stem", "all"]
@@ -99,8 +98,7 @@ class ResnetTrunk(nn.Module):
     def _run(self, part: Callable[[Tensor], Tensor], norms_of: nn.Module, hidden: Tensor, *, again: bool) -> Tensor:
         if not again or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return part(hidden)
-        found: Tensor = checkpoint(part, hidden, use_reentrant=False, context_fn=_contexts(norms_of))
-        return found
+        return recomputed(part, hidden, norms_of=norms_of)
 
 
 def _stage(in_channels: int, channels: int, num_blocks: int, *, stride: int) -> nn.Sequential:
@@ -113,24 +111,6 @@ def _stage(in_channels: int, channels: int, num_blocks: int, *, stride: int) -> 
     return nn.Sequential(*blocks, *(BasicBlock(channels, channels) for _ in range(num_blocks - 1)))
 
 
-def _contexts(module: nn.Module) -> Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
-    return lambda: (nullcontext(), _without_tracking(module))
-
-
-@contextmanager
-def _without_tracking(module: nn.Module) -> Iterator[None]:
-    """A layer that runs a second time for its gradient must not count its batch twice."""
-    norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
 def load_imagenet(trunk: ResnetTrunk, path: str | Path) -> None:
     """Fill a trunk with torchvision's weights of the same backbone; its classifier is left out.
 
@@ -141,36 +121,10 @@ def load_imagenet(trunk: ResnetTrunk, path: str | Path) -> None:
     Raises:
         ArtefactError: the file can't be read, or its names or shapes aren't the trunk's; nothing was loaded.
     """
-    given = {name: value for name, value in _read(path).items() if not name.startswith("fc.")}
-    wanted = {name: value for name, value in trunk.state_dict().items() if not name.startswith("correlations.")}
+    given = read_weights(path, advice="give torchvision's resnet18-*.pth or resnet34-*.pth")
     # The counters came with torch 0.4.1: the oldest of torchvision's files have none.
-    missing = {name for name in wanted.keys() - given.keys() if not name.endswith("num_batches_tracked")}
-    wrong = {
-        "missing": sorted(missing),
-        "unexpected": sorted(given.keys() - wanted.keys()),
-        "of another shape": sorted(k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape),
-    }
-    if any(wrong.values()):
-        parts = [f"{what}: {_shortened(names)}" for what, names in wrong.items() if names]
-        raise ArtefactError(
-            f"{path}: not the weights of this trunk ({'; '.join(parts)}); give torchvision's file of the same "
-            f"backbone and base_channels {BASE_CHANNELS}"
-        )
-    trunk.load_state_dict(given, strict=False)
-
-
-def _shortened(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _read(path: str | Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file; give torchvision's resnet18-*.pth or resnet34-*.pth") from error
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise ArtefactError(f"{path}: can't be read as weights ({reason}); download it again") from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ArtefactError(f"{path}: holds no plain state dictionary; save the model's state_dict() alone")
-    return content
+    own = {name for name in trunk.state_dict() if name.startswith("correlations.") or name.endswith("batches_tracked")}
+    load_exactly(
+        trunk, {name: value for name, value in given.items() if not name.startswith("fc.")}, source=str(path),
+        optional=own, hint=f"give torchvision's file of the same backbone and base_channels {BASE_CHANNELS}",
+    )  # fmt: skip

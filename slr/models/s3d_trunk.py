@@ -6,17 +6,15 @@ What differs: padding never enters a convolution or a pool over time, nor a norm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from signwave.errors import ArtefactError
-from slr.models.masking import MaskedBatchNorm, conv_steps
+from slr.models.masking import conv_steps
+from slr.models.recompute import recomputed
 from slr.models.s3d_layers import ConvNorm, Inception, MaxPool, SeparableConv, Stage, lay_channels_last
+from slr.models.weights import load_exactly, read_weights
 
 FIRST_CONV = "features.0.0.0.weight"
 """The one weight that depends on what the trunk looks at."""
@@ -96,7 +94,7 @@ class S3dTrunk(nn.Module):
         values, num_steps = stage
         for layer in self.features[self._end(number) : self._end(number + 1)]:
             if self.checkpoint_layers and self.training and torch.is_grad_enabled():
-                values = checkpoint(layer, values, num_steps, use_reentrant=False, context_fn=_contexts(layer))
+                values = recomputed(layer, values, num_steps, norms_of=layer)
             else:
                 values = layer(values, num_steps)
             num_steps = conv_steps(num_steps, _time_stride(layer))
@@ -145,24 +143,6 @@ def _layers(in_channels: int, width: float, momentum: float) -> tuple[list[nn.Mo
     return layers, channels
 
 
-def _contexts(layer: nn.Module) -> Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
-    return lambda: (nullcontext(), _without_tracking(layer))
-
-
-@contextmanager
-def _without_tracking(layer: nn.Module) -> Iterator[None]:
-    """A layer that runs a second time for its gradient must not count its batch twice."""
-    norms = [module for module in layer.modules() if isinstance(module, MaskedBatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
 def load_kinetics(trunk: S3dTrunk, path: str | Path) -> None:
     """Fill a trunk of width 1 with the weights of torchvision's S3D (a local `s3d-*.pth`).
 
@@ -172,7 +152,7 @@ def load_kinetics(trunk: S3dTrunk, path: str | Path) -> None:
     Raises:
         ArtefactError: the file can't be read, or its names or shapes aren't those of S3D; the message lists them.
     """
-    given, skip = read_weights(path), set()
+    given, skip = read_weights(path, advice="give the weights of torchvision's S3D (s3d-*.pth)"), set()
     if trunk.state_dict()[FIRST_CONV].shape[1] != 3:
         skip.add(FIRST_CONV)
     given = {name: value for name, value in given.items() if name not in skip and not _is_further(name, trunk)}
@@ -180,51 +160,6 @@ def load_kinetics(trunk: S3dTrunk, path: str | Path) -> None:
         trunk, given, source=str(path), optional=skip,
         hint="give torchvision's s3d-*.pth and width 1, and convert SLRT's with tools/convert_s3d_kinetics.py",
     )  # fmt: skip
-
-
-def load_exactly(
-    module: nn.Module, given: Mapping[str, Tensor], *, source: str, hint: str, optional: Collection[str] = ()
-) -> None:
-    """Load weights whose names and shapes must be those of the module.
-
-    Args:
-        module: what to fill.
-        given: name → weights.
-        source: where they come from, for the message.
-        hint: what to do otherwise, for the message.
-        optional: names that may be missing.
-
-    Raises:
-        ArtefactError: names or shapes differ; the message lists them, and nothing was loaded.
-    """
-    wanted = module.state_dict()
-    wrong = {
-        "missing": sorted(wanted.keys() - given.keys() - set(optional)),
-        "unexpected": sorted(given.keys() - wanted.keys()),
-        "of another shape": sorted(k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape),
-    }
-    if any(wrong.values()):
-        parts = [f"{what}: {', '.join(names)}" for what, names in wrong.items() if names]
-        raise ArtefactError(f"{source}: not the weights of this model ({'; '.join(parts)}); {hint}")
-    module.load_state_dict(given, strict=False)
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """A file that holds a plain dictionary of tensors.
-
-    Raises:
-        ArtefactError: it doesn't.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: no such file; give the weights of torchvision's S3D (s3d-*.pth)") from error
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise ArtefactError(f"{path}: can't be read as weights ({reason}); download it again") from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ArtefactError(f"{path}: holds no plain state dictionary; save the model's state_dict() alone")
-    return dict(content)
 
 
 def _is_further(name: str, trunk: S3dTrunk) -> bool:

@@ -16,8 +16,8 @@ from slr.models.masking import mask_time
 from slr.models.pyramid import pyramid_names
 from slr.models.s3d import Normalisation, S3d
 from slr.models.s3d_layers import Stage, lay_channels_last
-from slr.models.s3d_trunk import load_exactly
 from slr.models.slr_head import SlrHead, pool_space
+from slr.models.weights import load_exactly
 
 StreamName = Literal["rgb", "pose"]
 _LATERAL_RADIUS_STEPS = 3

@@ -11,9 +11,7 @@ from signwave import metrics
 from signwave.ctc import BeamOptions, Hypothesis, NgramLm, TokenFusion, beam_search, greedy
 from signwave.errors import ConfigError
 from signwave.text import Vocabulary
-
-BLANK_SKIP = 0.999
-"""Steps surer than this to be blank are passed over: the result is the same, the search much faster."""
+from slr.decoding import BLANK_SKIP
 
 
 @dataclass

@@ -168,7 +168,7 @@ class SignRecognition(CtcModule):
             self.log(f"test/{name}", figure, batch_size=max(1, len(self._outputs)))
 
     def compile_parts(self) -> None:
-        """Compile what training and evaluation call: training asks for all heads, and so passes the model's `forward`."""
+        """Compile what evaluation calls, and what training does: all heads, which the model's call doesn't give."""
         self.model.compile(dynamic=True)
         self.model.heads = torch.compile(self.model.heads, dynamic=True)
 

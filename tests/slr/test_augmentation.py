@@ -40,6 +40,16 @@ def test_all_frames_of_a_clip_change_alike_and_clips_differ() -> None:
     assert not torch.equal(found, pictures)
 
 
+def test_padding_changes_nothing_and_nothing_is_copied_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, drawn = frames(num_frames=3), chances(at5=0.0, at7=0.9)
+    padded = torch.cat([clip, clip.new_zeros(2, 5, *clip.shape[2:])], dim=1)
+    augment = FrameAugmentation(colour=1.0)
+    assert torch.equal(augment(padded, drawn)[:, :3], augment(clip, drawn))
+    # torch.tensor(…, device="cuda") makes the host wait for the device.
+    monkeypatch.setattr(torch, "tensor", lambda *values, **options: pytest.fail("a copy from the host"))
+    augment(clip, drawn)
+
+
 def test_flip_mirrors() -> None:
     found = FrameAugmentation(**{**STILL, "flip": 0.5})(frames(), chances(at4=0.4))
     assert torch.equal(found, frames().flip(-1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,27 @@ def test_a_clip_without_keypoints_says_what_to_do(tmp_path: Path) -> None:
         read(tmp_path / "a.pose", Needs("frames", 25.0, (8, 12)))
     with pytest.raises(ValueError, match="a model that reads frames needs size_px"):
         Needs("frames", 25.0)
+
+
+def test_a_clip_without_keypoints_leaves_its_batch_those_of_the_others(
+    tmp_path: Path, write_pose, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("pose_format")
+    bare, seen = frame_clip(tmp_path / "bare", 6), frame_clip(tmp_path / "seen", 8)
+    pose = write_pose(tmp_path / "seen.pose", [1] * 8, fps=25.0)
+    seen = dataclasses.replace(seen, poses_path=str(pose))
+    needs = Needs("frames+keypoints", 25.0, (8, 12))
+    found = ClipDataset([bare, seen], vocabulary=VOCABULARY, needs=needs)
+    assert "1 of 2 clips have no keypoints (bare …)" in caplog.text
+    batch = found.collate([found[Draw(0, 0)], found[Draw(1, 0)]])
+    assert batch.points.shape == (2, 8, 63, 3)
+    assert (batch.points[0] == 0).all()
+    assert torch.equal(batch.points[1], torch.from_numpy(found[Draw(1, 0)].points))
+    for reads, size_px in (("frames+keypoints", (8, 12)), ("keypoints", None)):
+        with pytest.raises(
+            ManifestError, match=r"none of 1 clips has keypoints, such as 'bare', .* `slr prepare … --po"
+        ):
+            ClipDataset([bare], vocabulary=VOCABULARY, needs=Needs(reads, 25.0, size_px))
 
 
 def test_another_rate_shows_the_frame_on_screen() -> None:

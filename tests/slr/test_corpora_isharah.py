@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 
 pytest.importorskip("pose_format")
 
-from signwave import manifest
+from signwave import command, manifest
 from signwave.errors import MediaError, UserError
 from signwave.media.poses import read_pose
 from signwave.prepare import Problem, run_prepare
+from slr import cli
 from slr.datasets import isharah
 from slr.keypoints.layout import read_keypoints
 
@@ -45,6 +47,18 @@ def task(tmp_path: Path) -> Path:
     test = {"02_0001": {"keypoints": _points(5, channels=3)}, "00_0004": {"keypoints": np.zeros((3, 85, 2))}}
     (folder / "pose_data_isharah1000_SI_test.pkl").write_bytes(pickle.dumps(test))
     return folder
+
+
+def test_a_dry_run_checks_what_it_would_write(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr("sys.argv", ["slr", "prepare", "isharah", str(task), str(out), "--dry-run", "-q", "--json"])
+    assert command.run(cli.app) == command.EXIT_SOME_FAILED
+    report = json.loads(capsys.readouterr().out)
+    assert report["statistics"]["splits"]["train"]["clips"] == 1
+    assert report["problem_counts"] == {"empty": 1, "missing": 1, "unreadable": 1, "invalid": 1}
+    assert not out.exists()
 
 
 def test_a_task_becomes_poses_and_manifests(task: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from signwave import manifest
-from signwave.errors import ArtefactError, ConfigError, MediaError
+from signwave.errors import ArtefactError, ConfigError, MediaError, UserError
 from signwave.manifest import Clip
+from signwave.sampling import Draw
 from slr.features.building import build
 from slr.features.loading import RANDOM, load_encoder
 from slr.features.recipe import FeatureCorpusConfig, FeatureRecipe
@@ -21,7 +22,7 @@ NAME = "torchvision:resnet18"
 
 
 def frames_of(clip: Clip) -> NDArray[np.uint8]:
-    if clip.id == "train-bad":
+    if clip.id.endswith("-bad"):
         raise MediaError(clip.path, "is an empty file")
     return np.random.default_rng(len(clip.id)).integers(0, 256, (24, 3, 8, 8), dtype=np.uint8)
 
@@ -30,7 +31,7 @@ def frames_of(clip: Clip) -> NDArray[np.uint8]:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> FeatureCorpusConfig:
     folder = tmp_path_factory.mktemp("corpus")
     encoder = load_encoder(NAME, weights=RANDOM, stride=4)
-    for split, ids in (("train", ["one", "two", "bad"]), ("dev", ["one"]), ("test", ["one"])):
+    for split, ids in (("train", ["one", "two", "bad"]), ("dev", ["one"]), ("test", ["one", "bad"])):
         clips = [
             Clip(id=f"{split}-{name}", path=f"{name}.mp4", kind="video", num_frames=24, rate_hz=25.0, text="A B")
             for name in ids
@@ -50,6 +51,10 @@ def test_rate_and_width_come_from_the_cache(corpus: FeatureCorpusConfig) -> None
     assert module.bundle_info["rate_hz"] == 25 / 4
     train = data.splits["train"]
     assert [clip.id for clip in train.clips] == ["train-one", "train-two"]  # the bad one is left out
+    # Not of the test: there it is scored as missing.
+    assert [clip.id for clip in data.splits["test"].clips] == ["test-one", "test-bad"]
+    with pytest.raises(UserError, match="is an empty file"):
+        data.splits["test"][Draw(1, 0)]
     batch = next(iter(data.train_dataloader()))
     assert batch.inputs.shape[2] == module.model.config["feature_dim"] == 512
     valid = torch.cat([batch.inputs[row, :size] for row, size in enumerate(batch.num_frames.tolist())]).float()

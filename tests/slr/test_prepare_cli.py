@@ -107,6 +107,43 @@ def test_wrong_inputs_take_one_line(
     assert "Traceback" not in shown
 
 
+def test_stages_are_refused_before_the_corpus_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("slr.datasets.phoenix2014.prepare", lambda raw: pytest.fail("the corpus was read"))
+    for option, value in (("--pack", "gif"), ("--poses", tmp_path / "nowhere")):
+        assert slr(monkeypatch, "prepare", "phoenix2014", tmp_path, tmp_path / "out", option, value) == 1
+        assert f"{option} {value}: " in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_corpus_of_problems_alone_is_told_as_such(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    shutil.rmtree(corpus / "phoenix-2014-multisigner" / "features")
+    (corpus / "phoenix-2014-multisigner" / "features" / "fullFrame-210x260px").mkdir(parents=True)
+    status = slr(
+        monkeypatch, "prepare", "phoenix2014", corpus, tmp_path / "out", "--poses", corpus, "-q", "--json"
+    )  # fmt: skip
+    shown = capsys.readouterr()
+    assert status != 0
+    assert "Traceback" not in shown.err
+    assert sum(json.loads(shown.out)["problem_counts"].values()) == 4
+
+
+def test_a_span_takes_the_keypoints_of_its_recording(tmp_path: Path, write_pose) -> None:
+    from slr.corpora.preparation import Preparation
+
+    # One named after the sentence begins where the sentence does, and its times aren't the recording's.
+    for name in ("long", "sentence"):
+        write_pose(tmp_path / "poses" / f"{name}.pose", [1], fps=25.0)
+    span = Clip(id="sentence", path="long.mp4", kind="video", start_seconds=3.0, end_seconds=4.0, split="train")
+    whole = Clip(id="sentence", path="sentence.mp4", kind="video", split="train")
+    stages = Preparation(out_dir=tmp_path / "out", poses=str(tmp_path / "poses"), show_progress=False)
+    assert [Path(clip.poses_path).stem for clip in stages.finish([span, whole]).clips] == ["long", "sentence"]
+
+
 def test_spans_of_one_file_share_its_keypoints(tmp_path: Path, write_pose, monkeypatch: pytest.MonkeyPatch) -> None:
     from slr.corpora.preparation import Preparation
 

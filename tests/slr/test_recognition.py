@@ -15,11 +15,12 @@ from torch import Tensor
 
 from signwave import bundle
 from signwave.ctc import NgramLm
-from signwave.errors import UserError
+from signwave.errors import ConfigError, MediaError, UserError
 from signwave.recipe import TrainConfig, run
 from signwave.sampling import Draw
 from signwave.text import Vocabulary
 from slr.datasets.moving_squares import MovingSquares
+from slr.models.interface import HeadLosses
 from slr.models.keypoint_conformer import KeypointConformerConfig
 from slr.training.corpus import CorpusConfig
 from slr.training.data import collate
@@ -87,6 +88,52 @@ def test_the_bundle_holds_what_dev_chose(finished: Path) -> None:
     assert stored.info["reads"] == "keypoints"
     assert stored.info["rate_hz"] == 25.0
     assert KeypointConformerConfig(**SMALL).build(vocab_size=5).state_dict().keys() == stored.state_dict().keys()
+
+
+def test_a_clip_that_cannot_be_read_is_scored_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slr.datasets import moving_squares
+
+    drawn = moving_squares.draw
+
+    def broken(clip, **options):
+        if clip.id in ("dev-1", "test-2"):
+            raise MediaError(clip.path, "is broken")
+        return drawn(clip, **options)
+
+    monkeypatch.setattr(moving_squares, "draw", broken)
+    made = recipe(tmp_path, lm=GlossLmConfig(order=0, beam_sizes=[]))
+    made.data.num_clips = 12
+    run(made)
+    figures = json.loads((tmp_path / "squares" / "results.json").read_text())["figures"]
+    assert figures["dev"]["plain"]["missing"] == ["dev-1"]
+    assert figures["test"]["plain"]["missing"] == ["test-2"]
+    assert figures["test"]["plain"]["num_sentences"] == 12
+    assert ";; test-2" in (tmp_path / "squares" / "hypotheses" / "test.ctm").read_text()
+
+
+def test_compiling_reaches_the_training_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def compile_nothing(function, **options):
+        def called(*arguments, **keywords):
+            calls.append(function.__name__)
+            return function(*arguments, **keywords)
+
+        return called
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    made = recipe(tmp_path, lm=GlossLmConfig(order=0, beam_sizes=[]))
+    made.train.compile, made.train.max_steps = True, 2
+    run(made)
+    assert calls.count("heads") == 2
+    assert "_call_impl" in calls
+
+
+def test_priors_of_a_model_without_a_loss_on_its_main_head_are_refused(tmp_path: Path) -> None:
+    made, _ = module(tmp_path)
+    made.model.losses = lambda: HeadLosses({"rgb": 1.0, "pose": 1.0})
+    with pytest.raises(ConfigError, match=r"prior_alpha=0.3 divides .* KeypointConformer trains only rgb, pose; give"):
+        SignRecognition(made.model, vocabulary=made.vocabulary, prior_alpha=0.3)
 
 
 def module(tmp_path: Path, **changes) -> tuple[SignRecognition, object]:
