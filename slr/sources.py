@@ -140,8 +140,11 @@ def _file_chunks(
 
 
 def _live_chunks(source: Source, stream: BinaryIO, needs: Needs, name: str) -> Iterator[NDArray[Any]]:
+    from av.video.reformatter import VideoReformatter
+
     from signwave.media.pyav import DECODE_ERRORS, open_container
 
+    converter = VideoReformatter()  # one for all frames, see PyavVideo
     with open_container(name, cast(io.BytesIO, _Pipe(stream))) as container:
         if not container.streams.video:
             raise MediaError(name, "has no video track; pipe a stream with pictures", kind="no_stream")
@@ -157,8 +160,8 @@ def _live_chunks(source: Source, stream: BinaryIO, needs: Needs, name: str) -> I
                 pts = num_frames / rate_hz if frame.pts is None else float(frame.pts * track.time_base)
                 num_frames += 1
                 source.duration_seconds = num_frames / rate_hz
-                picture = frame.to_ndarray(width=width, height=height, format="rgb24")
-                yield at_rate.push(picture.transpose(2, 0, 1)[None], np.asarray([pts]))
+                picture = converter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
+                yield at_rate.push(picture.to_ndarray().transpose(2, 0, 1)[None], np.asarray([pts]))
         except DECODE_ERRORS as error:
             detail = str(error).splitlines()[0][:120]
             raise MediaError(name, f"the stream broke off after {num_frames} frames ({detail})") from error

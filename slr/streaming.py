@@ -127,9 +127,10 @@ class StreamRecognizer:
         try:
             source = self._open(path)
         except NoHandError as error:
-            return Transcript(
-                file=str(path), status="empty", duration_seconds=error.duration_seconds, warnings=(error.reason,)
-            )
+            return self.recognizer.transcript(
+                str(path), (), duration_seconds=error.duration_seconds, seconds_spent=0.0, warnings=(error.reason,),
+                details={"stream": self._details()},
+            )  # fmt: skip
         glosses = tuple(self.words(source, name=str(path)))
         return self.recognizer.transcript(
             str(path),

@@ -1,6 +1,7 @@
 """Every recipe, found by glob: its YAML loads and holds differences only, --dry-run works, --smoke trains two steps."""
 
 import ast
+import importlib
 import json
 import os
 import runpy
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from slr.training.corpus import CorpusConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPES = sorted(
@@ -99,3 +102,13 @@ def test_toy_recipe_learns(tmp_path):
     results = json.loads((tmp_path / "toy_ctc" / "results.json").read_text())
     assert results["metrics"]["test/wer"] <= 0.02
     assert (tmp_path / "toy_ctc" / "bundle" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("corpus", ["phoenix2014", "phoenix2014t", "csl_daily", "ce_csl", "isharah"])
+def test_clips_keep_the_rate_of_their_corpus(corpus):
+    released = importlib.import_module(f"slr.datasets.{corpus}").RATE_HZ
+    files = sorted((REPOSITORY / "conf" / "slr").glob(f"{corpus}_*.yaml"))
+    assert files
+    for file in files:
+        data = yaml.safe_load(file.read_text()).get("data", {})
+        assert data.get("rate_hz", CorpusConfig().rate_hz) == released, file.name

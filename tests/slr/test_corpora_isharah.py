@@ -56,7 +56,7 @@ def test_a_dry_run_checks_what_it_would_write(
     monkeypatch.setattr("sys.argv", ["slr", "prepare", "isharah", str(task), str(out), "--dry-run", "-q", "--json"])
     assert command.run(cli.app) == command.EXIT_SOME_FAILED
     report = json.loads(capsys.readouterr().out)
-    assert report["statistics"]["splits"]["train"]["clips"] == 1
+    assert report["num_clips"] == 2
     assert report["problem_counts"] == {"empty": 1, "missing": 1, "unreadable": 1, "invalid": 1}
     assert not out.exists()
 

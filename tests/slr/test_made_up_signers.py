@@ -10,12 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from signwave import bundle, manifest
-from signwave.ctc import align
-from signwave.sampling import Draw
-from slr.model_loading import build_model, needs_of
-from slr.models.interface import first_edge_frames
-from slr.training.data import ClipDataset
+from slr.training.drawn_times import boundary_errors
 
 pytestmark = pytest.mark.slow
 BASE = Path("raw/phoenix-2014-multisigner")
@@ -48,28 +43,5 @@ def test_the_model_learns(model: str, corpus: Path, repository: Path) -> None:
     assert figures["dev"]["official-p14"]["wer"] < MOST_ERRORS
     assert figures["test"]["official-p14"]["wer"] < MOST_ERRORS
     if model == "keypoints":  # it sees no further than a sign; a BiLSTM sees the whole clip, and its peaks may wander
-        assert np.median(boundary_errors(run, corpus)) <= MOST_FRAMES
-
-
-def boundary_errors(run: Path, corpus: Path) -> list[float]:
-    """Frames between each end of an aligned sign and where it was drawn, over the test clips."""
-    stored = bundle.load(run)
-    model = build_model(stored).eval()
-    drawn: dict[str, list[tuple[int, int]]] = {}
-    for line in (corpus / BASE / "annotations" / "automatic" / "times.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        drawn.setdefault(row["clip"], []).append((row["start_frame"], row["end_frame"]))
-    clips = list(manifest.read(corpus / "data" / "test.jsonl.gz"))
-    assert stored.vocabulary is not None
-    dataset = ClipDataset(
-        clips, vocabulary=stored.vocabulary, needs=needs_of(stored, model, float(stored.info["rate_hz"]))
-    )
-    edge = first_edge_frames(model, model.stride)
-    errors: list[float] = []
-    for index in range(len(dataset)):
-        batch = dataset.collate([dataset[Draw(index, 0)]])
-        encoded = model(batch.inputs, batch.num_frames)
-        (found,) = align(encoded.log_probs.detach(), encoded.num_steps, batch.labels, batch.num_labels)
-        for (start_frame, end_frame), (first, stop) in zip(drawn[batch.ids[0]], found.steps, strict=True):
-            errors += [abs(first * model.stride + edge - start_frame), abs(stop * model.stride + edge - end_frame)]
-    return errors
+        errors = boundary_errors(run, corpus / "data" / "test.jsonl.gz", corpus / "raw")
+        assert np.median(errors) <= MOST_FRAMES
