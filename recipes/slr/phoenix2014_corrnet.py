@@ -3,7 +3,7 @@
     python recipes/slr/phoenix2014_corrnet.py data.manifest_dir=data/p14
 
 Data: `slr prepare phoenix2014 RAW data/p14 --pack video`. ImageNet weights: weights_path=resnet18.pth,
-torchvision's file. Published with this recipe's settings (CorrNet, CVPR 2023): 18.8 / 19.4 % on dev / test. Not
+torchvision's file. Published (CorrNet, CVPR 2023, which flips and crops otherwise): 18.8 / 19.4 % on dev / test. Not
 measured here: the corpus needs an agreement, and training a GPU.
 """
 

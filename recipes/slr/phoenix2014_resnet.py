@@ -3,7 +3,7 @@
     python recipes/slr/phoenix2014_resnet.py data.manifest_dir=data/p14
 
 Data: `slr prepare phoenix2014 RAW data/p14 --pack video`. ImageNet weights: weights_path=resnet18.pth,
-torchvision's file. Published with this recipe's settings (SMKD on VAC, repository): 19.8 / 20.5 % on dev / test.
+torchvision's file. Published (SMKD on VAC, which flips and crops otherwise): 19.8 / 20.5 % on dev / test.
 Not measured here: the corpus needs an agreement, and training a GPU.
 """
 

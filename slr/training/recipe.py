@@ -99,16 +99,17 @@ class RecognitionRecipe(Recipe):
         """
         if self.weights_path:
             model.load_backbone(self.weights_path)
-        frozen = [name for name in vars(self.model) if name.startswith("freeze_") and getattr(self.model, name)]
-        if frozen and not self.starts_trained:
+        settings = [name for name in vars(self.model) if name.startswith("freeze_") and getattr(self.model, name)]
+        frozen = [name for name in settings if not self.starts_trained(name)]
+        if frozen:
             raise ConfigError(
                 f"model.{frozen[0]}={getattr(self.model, frozen[0])} keeps layers as they are loaded, and nothing is "
                 f"loaded; give weights_path=FILE, or model.{frozen[0]}=0"
             )
 
-    @property
-    def starts_trained(self) -> bool:
-        """Whether the model starts from weights."""
+    def starts_trained(self, setting: str) -> bool:
+        """Whether the layers that a setting of the model freezes start from weights."""
+        del setting
         return bool(self.weights_path)
 
     def smoke(self: AnyRecognition) -> AnyRecognition:
@@ -135,10 +136,9 @@ class TwoStreamRecipe(RecognitionRecipe):
     keypoints_run: str = ""
     """Run or bundle folder of the stream of keypoints."""
 
-    @property
-    def starts_trained(self) -> bool:
-        """Whether the model starts from weights."""
-        return bool(self.weights_path or self.frames_run)
+    def starts_trained(self, setting: str) -> bool:
+        """Whether the layers that a setting of the model freezes start from weights: each stream has its own run."""
+        return bool(self.weights_path or (self.keypoints_run if "pose" in setting else self.frames_run))
 
     def initialise(self, model: Any) -> None:
         """Give each stream the weights of its own run."""

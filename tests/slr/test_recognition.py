@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,10 +23,11 @@ from signwave.text import Vocabulary
 from slr.datasets.moving_squares import MovingSquares
 from slr.models.interface import HeadLosses
 from slr.models.keypoint_conformer import KeypointConformerConfig
+from slr.models.two_stream import TwoStreamConfig
 from slr.training.corpus import CorpusConfig
 from slr.training.data import collate
 from slr.training.decoder_choice import GREEDY, GlossDecoder, GlossLmConfig, Scored, choose_decoder
-from slr.training.recipe import OptimiserConfig, RecognitionRecipe
+from slr.training.recipe import OptimiserConfig, RecognitionRecipe, TwoStreamRecipe
 from slr.training.recognition import SignRecognition
 
 SMALL = {"dim": 24, "group_dim": 8, "num_blocks": 1, "num_heads": 2, "kernel_size": 3}
@@ -136,6 +138,21 @@ def test_priors_of_a_model_without_a_loss_on_its_main_head_are_refused(tmp_path:
         SignRecognition(made.model, vocabulary=made.vocabulary, prior_alpha=0.3)
 
 
+def test_a_stream_that_stays_as_it_is_loaded_needs_weights_of_its_own() -> None:
+    found = TwoStreamRecipe(name="two", model=TwoStreamConfig(freeze_rgb_blocks=1), frames_run="run")
+    assert found.starts_trained("freeze_rgb_blocks")
+    found = TwoStreamRecipe(name="two", model=TwoStreamConfig(freeze_pose_blocks=1), frames_run="run")
+    with pytest.raises(ConfigError, match=r"model.freeze_pose_blocks=1 keeps layers as they are loaded, and nothing"):
+        found.initialise(None)
+
+
+def test_every_rank_chooses_its_decoder_on_all_of_dev(tmp_path: Path) -> None:
+    _, data = module(tmp_path)
+    data.max_items, data.trainer = 2, SimpleNamespace(global_rank=1, world_size=2)
+    assert sum(len(batch) for batch in data.val_dataloader()) < 6
+    assert sum(len(batch) for batch in data.whole_val_dataloader()) == 6
+
+
 def module(tmp_path: Path, **changes) -> tuple[SignRecognition, object]:
     data, made = recipe(tmp_path, **changes).build()
     assert isinstance(made, SignRecognition)
@@ -225,6 +242,14 @@ def test_a_corpus_that_is_not_there_is_named(tmp_path: Path) -> None:
         CorpusConfig().load()
     (tmp_path / "train.jsonl").write_text("")
     with pytest.raises(UserError, match=r"has no dev.jsonl.gz; it has train.jsonl; prepare the corpus"):
+        CorpusConfig(manifest_dir=str(tmp_path)).load()
+
+
+def test_a_split_without_glosses_is_refused_before_training(tmp_path: Path) -> None:
+    row = {"path": "a.mp4", "kind": "video", "num_frames": 20, "rate_hz": 25.0}
+    for split, text in (("train", "A B"), ("dev", "A"), ("test", "")):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"id": split, "text": text, **row}) + "\n")
+    with pytest.raises(UserError, match="no clip of the split 'test' has a gloss"):
         CorpusConfig(manifest_dir=str(tmp_path)).load()
 
 
