@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from signwave.errors import MediaError
 from signwave.media.frames import Pixels, VideoInfo, span_mask
@@ -219,5 +219,6 @@ class PictureVideo(VideoSource):
             if size_px is not None and image.size != (size_px[1], size_px[0]):
                 image = image.resize((size_px[1], size_px[0]), Image.Resampling.BILINEAR)
         except _PICTURE_ERRORS as error:
-            raise MediaError(where, f"is no readable picture ({error}); fetch it again or leave it out") from error
+            reason = "neither PNG nor JPEG" if isinstance(error, UnidentifiedImageError) else error
+            raise MediaError(where, f"is no readable picture ({reason}); fetch it again or leave it out") from error
         return np.asarray(image)

@@ -163,6 +163,8 @@ def audit(
 def _reference_of(hypothesis: Path, reference: Path | None, split: str) -> Path:
     if reference is not None:
         return reference
+    if not hypothesis.exists():
+        raise UserError(f"{hypothesis}: no such file or run folder")
     own = hypothesis / "hypotheses" / f"{split}.stm"
     if not own.is_file():
         raise UserError(f"{hypothesis}: brings no references ({own} is missing); name a .stm, corpus .csv or manifest")

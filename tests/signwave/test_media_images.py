@@ -112,6 +112,12 @@ def test_damaged_pictures(folder: Path) -> None:
     assert numbers(folder, size_px=(48, 64)) == list(range(NUM_FRAMES))
 
 
+def test_a_file_that_is_no_picture_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(b"garbage")
+    with pytest.raises(MediaError, match=r"picture \(neither PNG nor JPEG\)"), open_video(tmp_path) as video:
+        list(video.iter_frames())
+
+
 def test_empty_folder_and_wrong_rate(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"holds no \.png") as caught:
         numbers(tmp_path)

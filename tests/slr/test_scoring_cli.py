@@ -99,7 +99,8 @@ def test_audit_fails_on_request_only(tmp_path, files, capsys):
     ("arguments", "message"),
     [
         (("score", "absent.ctm", "absent.stm"), "absent.stm: no such file"),
-        (("compare", "a.ctm", "b.ctm"), "brings no references"),
+        (("compare", "a.ctm", "b.ctm"), "a.ctm: no such file or run folder"),
+        (("score", "runs/absent"), "runs/absent: no such file or run folder"),
         (("audit", "a.csv", "b.csv"), "a.csv: no such file"),
     ],
 )
