@@ -63,8 +63,8 @@ class CorpusConfig:
         silent = [name for name in names if not any(clip.text.split() for clip in splits[name])]
         if silent:
             raise UserError(
-                f"{self.manifest_dir}: no clip of the split '{silent[0]}' has a gloss, and there is nothing to learn or "
-                "to score; fill in its glosses, or name another split"
+                f"{self.manifest_dir}: no clip of the split '{silent[0]}' has a gloss, so there is nothing to learn "
+                "or score; fill in its glosses, or name another split"
             )
         texts = [clip.text for name in self.vocabulary_splits for clip in splits[name]]
         return Corpus(self, tuple(splits[name] for name in names), Vocabulary.build(texts))
