@@ -3,7 +3,7 @@
     make demo && python tools/update_results.py [runs/demo]
 
 Copies results.json to docs/results/demo.json, draws docs/images/demo.png, rewrites what stands between the markers in
-README.md, and docs/benchmarks.md from the newest results under tools/bench/results/.
+README.md and docs/models.md, and docs/benchmarks.md from the newest results under tools/bench/results/.
 """
 
 import sys
@@ -17,6 +17,7 @@ from signwave.rundir import atomic_write, read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- results:start -->", "<!-- results:end -->"
+STUDY_START, STUDY_END = "<!-- study:start -->", "<!-- study:end -->"
 CLIP = "gsg-herbst"
 LANGUAGES = {"en": "English", "de": "German", "ar": "Arabic"}
 Row = tuple[str, str, str]
@@ -32,7 +33,27 @@ def main(demo: Path) -> int:
     after = rest.split(END)[1]
     atomic_write(ROOT / "README.md", f"{before}{START}\n{table(figures)}\n{END}{after}")
     atomic_write(ROOT / "docs" / "benchmarks.md", benchmarks())
+    models = ROOT / "docs" / "models.md"
+    before, rest = models.read_text(encoding="utf-8").split(STUDY_START)
+    study = signers_table(read_json(ROOT / "docs" / "results" / "signers_study.json"))
+    atomic_write(models, f"{before}{STUDY_START}\n{study}\n{STUDY_END}{rest.split(STUDY_END)[1]}")
     return 0
+
+
+def signers_table(study: dict[str, Any]) -> str:
+    """The study on made-up signers as a Markdown table."""
+    lines = [
+        "| model | WER on dev | WER on test | ends of aligned signs off by (median) | steps | minutes |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, found in study["figures"].items():
+        low, high = found["test_interval_95"]
+        test = f"{percent(found['test_wer'])} [{percent(low)}, {percent(high)}]"
+        off = f"{found['median_boundary_error_frames']:.1f} frames"
+        minutes = f"{found['seconds'] / 60:.0f}"
+        lines.append(f"| {name} | {percent(found['dev_wer'])} | {test} | {off} | {found['num_steps']} | {minutes} |")
+    hardware = study["environment"]["hardware"]
+    return "\n".join([*lines, "", f"{study.get('note', '')} One core of {hardware['cpu']}."])
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from signwave import manifest
 from signwave.errors import ArtefactError, ConfigError, MediaError, UserError
 from signwave.manifest import Clip
+from signwave.media.video import write_video
 from signwave.sampling import Draw
 from slr.features.building import build
 from slr.features.loading import RANDOM, load_encoder
 from slr.features.recipe import FeatureCorpusConfig, FeatureRecipe
+from slr.infer import Recognizer
 from slr.models.feature_head import FeatureHeadConfig
 
 NAME = "torchvision:resnet18"
@@ -73,6 +75,16 @@ def test_the_bundle_gets_the_encoder_of_the_features(corpus: FeatureCorpusConfig
     assert deployed.config["encoder"]["stride"] == 4
     with pytest.raises(ConfigError, match=r"encoder=torchvision:mobilenet_v3_small isn't the one that made"):
         recipe_of(corpus, encoder="torchvision:mobilenet_v3_small", weights=RANDOM).build()
+
+
+def test_the_bundle_reads_videos(corpus: FeatureCorpusConfig, tmp_path: Path) -> None:
+    recipe = recipe_of(corpus, encoder=NAME, weights=RANDOM)
+    _, module = recipe.build()
+    module.export(tmp_path / "bundle")
+    write_video(tmp_path / "clip.mp4", np.full((30, 3, 64, 64), 90, dtype=np.uint8), fps=25.0)
+    transcript = Recognizer.load(tmp_path, device="cpu")(tmp_path / "clip.mp4")
+    assert transcript.status in ("ok", "empty")
+    assert transcript.duration_seconds == pytest.approx(1.2)
 
 
 def test_a_missing_cache_is_named(tmp_path: Path, corpus: FeatureCorpusConfig) -> None:
