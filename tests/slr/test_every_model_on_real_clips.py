@@ -36,7 +36,9 @@ CLIPS = {"hands": POSES, "keypoints": (*POSES, "poses/openpose.pose"), "frames":
 
 def test_no_kind_is_forgotten() -> None:
     # The head on frozen features needs an encoder; tests/slr/test_feature_recipe.py takes it to a video.
-    assert set(KINDS) - set(MODELS) == {"slr.feature_head"}
+    # Other tests add kinds of their own, which live in their modules.
+    shipped = {name for name, kind in KINDS.items() if kind.module.startswith("slr.models.")}
+    assert shipped - set(MODELS) == {"slr.feature_head"}
 
 
 @pytest.mark.parametrize("kind", MODELS)

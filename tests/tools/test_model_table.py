@@ -75,7 +75,8 @@ def test_fake_figures_are_those_of_a_true_run(model_table: ModuleType) -> None:
 def test_every_kind_of_recogniser_has_a_line(model_table: ModuleType) -> None:
     from slr.medium import KINDS
 
-    assert {f"slr.models.{entry.module}" for entry in model_table.ENTRIES} == {kind.module for kind in KINDS.values()}
+    shipped = {kind.module for kind in KINDS.values() if kind.module.startswith("slr.models.")}  # tests add others
+    assert {f"slr.models.{entry.module}" for entry in model_table.ENTRIES} == shipped
 
 
 def test_the_table_and_what_is_absent(model_table: ModuleType) -> None:
