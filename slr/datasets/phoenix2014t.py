@@ -61,12 +61,17 @@ def check(clip: Clip) -> Clip:
     return check_media(clip, rate_hz=RATE_HZ)
 
 
+def _released(folder: Path) -> Path:
+    """The folder as it was released, without the `1` of the table, also where it is missing and will be named."""
+    return folder.parent if folder.name == "1" and not folder.is_dir() else folder
+
+
 def _clip(record: Record, *, split: str, features: Path) -> Clip:
     values = record.values
     sentence = values["translation"]
     return Clip(
         id=values["name"],
-        path=str(frame_folder(features, values["video"])),
+        path=str(_released(frame_folder(features, values["video"]))),
         kind="video",
         text=values["orth"],
         language=LANGUAGE,
