@@ -27,7 +27,7 @@ def start(*command: object, folder: Path) -> None:
 def corpus(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     """A folder with raw/ and data/, frames of 64 × 80 packed and keypoints beside them."""
     folder = tmp_path_factory.mktemp("signers")
-    start(repository / "tools" / "make_sign_corpus.py", "raw", folder=folder)
+    start(repository / "tools" / "make_sign_corpus.py", "raw", "--num-train", 400, folder=folder)
     slr = ("-c", "import sys; from slr.cli import main; sys.exit(main())")
     options = ("--poses", BASE / "poses", "--pack", "video", "--size", "80x64", "-q")
     start(*slr, "prepare", "phoenix2014", "raw", "data", *options, folder=folder)
