@@ -197,6 +197,24 @@ def content_hash(clips: Iterable[Clip]) -> str:
     return digest.hexdigest()
 
 
+def file_hash(path: str | Path) -> str:
+    """SHA-256 over the lines of a manifest as they are written; packed or not, and wherever the folder lies.
+
+    Raises:
+        ManifestError: the file is missing or cut off.
+    """
+    digest = hashlib.sha256()
+    try:
+        with _open_text(Path(path)) as file:
+            for line in file:
+                digest.update(line.encode())
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path}: no such manifest; make one with `slr prepare` or `asr prepare`") from error
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: can't be read ({error}); prepare it again") from error
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class Report:
     """What `validate` found. `problems` is empty for a good manifest."""
