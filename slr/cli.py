@@ -5,11 +5,12 @@ Heavy packages are imported inside the commands, so that --help comes at once.
 
 from signwave import command
 from signwave.options import examples, new_app
-from slr.commands import features, lm, prepare, recognize, score, search
+from slr.commands import align, features, lm, prepare, recognize, score, search
 
 app = new_app("slr", "Sign language: prepare corpora, recognise and score signs, index and search sign videos.")
 app.command("prepare", epilog=examples(*prepare.EXAMPLES))(prepare.prepare)
 app.command("audit", epilog=score.AUDIT_EXAMPLES)(score.audit)
+app.command("align", epilog=align.ALIGN_EXAMPLES)(align.align)
 app.command("features")(features.features)
 app.command("recognize", epilog=examples(*recognize.EXAMPLES))(recognize.recognize)
 app.command("score", epilog=score.SCORE_EXAMPLES)(score.score)
