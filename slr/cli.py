@@ -11,6 +11,7 @@ app = new_app("slr", "Sign language: prepare corpora, recognise and score signs,
 app.command("prepare", epilog=examples(*prepare.EXAMPLES))(prepare.prepare)
 app.command("audit", epilog=score.AUDIT_EXAMPLES)(score.audit)
 app.command("align", epilog=align.ALIGN_EXAMPLES)(align.align)
+app.command("align-eval", epilog=align.EVAL_EXAMPLES)(align.align_eval)
 app.command("features")(features.features)
 app.command("recognize", epilog=examples(*recognize.EXAMPLES))(recognize.recognize)
 app.command("score", epilog=score.SCORE_EXAMPLES)(score.score)

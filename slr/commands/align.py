@@ -63,3 +63,31 @@ def align(
     )
     typer.echo(to_json(vars(report)) if as_json else text)
     return command.EXIT_SOME_FAILED if report.problems else command.EXIT_DONE
+
+
+def align_eval(
+    reference: Annotated[Path, typer.Argument(help="True segments: .jsonl[.gz] or a table; see the manual.")],
+    tables: Annotated[list[Path] | None, typer.Argument(metavar="[SEGMENTS]…", help="Tables of `slr align`.")] = None,
+    durations: Annotated[
+        Path | None, typer.Option(help="Reference that the mean lengths of glosses come from; default: the same.")
+    ] = None,
+    rate_hz: Annotated[float, typer.Option(min=1.0, help="Frames a second of the reference.")] = 25.0,
+    as_json: AsJson = False,
+) -> int:
+    """Measure tables of segments against true ones, beside baselines that don't look at the clips.
+
+    A line of a reference is a clip {"name", "num_frames", "gloss": […], "segments": [[start, end], …]} or a gloss
+    {"clip", "gloss", "start_frame", "end_frame"}; frames are half-open.
+    """
+    from slr.crosslingual.alignment_scores import evaluate, read_reference, to_text
+    from slr.crosslingual.segments import read_segments
+
+    found = evaluate(
+        read_reference(reference),
+        {path.name: read_segments(path) for path in tables or []},
+        durations=None if durations is None else read_reference(durations),
+        rate_hz=rate_hz,
+    )
+    rows = {name: row.to_dict() for name, row in found.rows.items()}
+    typer.echo(to_json({**vars(found), "rows": rows}) if as_json else to_text(found))
+    return command.EXIT_DONE
