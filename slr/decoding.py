@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from signwave.ctc import BeamOptions, Hypothesis, NgramLm, TokenFusion, beam_search, greedy
@@ -99,26 +101,48 @@ def _fusion(path: str | Path, vocabulary: Vocabulary, options: Decoding, setting
     return TokenFusion(lm, vocabulary.tokens, weight=weight, length_bonus=float(settings.get("token_bonus", 0.0)))
 
 
-def grow(found: Hypothesis, log_probs: Tensor) -> Hypothesis:
-    """Spans widened over the blank beside them while their own token is the likeliest besides the blank.
+def grow_spans(
+    spans: Sequence[tuple[int, int]], tokens: Sequence[int], rivals: NDArray[np.int64]
+) -> list[tuple[int, int]]:
+    """Widen spans over the blanks beside them while their own token is the likeliest besides the blank.
 
     CTC posteriors are peaks: the blank takes the rest of a sign, and the second-best token still says which one it is
-    (as the dictionaries of Wei and Chen, ICCV 2023, are cut). A span never takes steps of its neighbours, and the
-    confidences stay those of the peaks.
+    (as the dictionaries of Wei and Chen, ICCV 2023, are cut). A span never takes steps of its neighbours; of two that
+    could both have a step, which only equal neighbours can, the first has it.
+
+    Args:
+        spans: half-open steps, rising, not overlapping.
+        tokens: of each span; a wildcard (-1) never grows.
+        rivals: (T,) int64, the likeliest token of each step besides the blank.
+    """
+    if not len(spans) or not len(rivals):
+        return list(spans)
+    changes = np.flatnonzero(np.diff(rivals)) + 1
+    bounds = np.concatenate([[0], changes, [len(rivals)]])
+    run = np.searchsorted(bounds, np.arange(len(rivals)), side="right") - 1
+    starts, ends = np.asarray(spans, dtype=np.int64).T
+    own = np.asarray(tokens, dtype=np.int64)
+    ceilings = np.append(starts[1:], len(rivals))
+    after = np.minimum(ends, len(rivals) - 1)
+    grown_ends = np.where(
+        (ends < ceilings) & (rivals[after] == own), np.minimum(bounds[run[after] + 1], ceilings), ends
+    )
+    floors = np.concatenate([[0], grown_ends[:-1]])
+    before = np.maximum(starts - 1, 0)
+    grown_starts = np.where(
+        (starts > floors) & (rivals[before] == own), np.maximum(bounds[run[before]], floors), starts
+    )
+    return list(zip(grown_starts.tolist(), grown_ends.tolist(), strict=True))
+
+
+def grow(found: Hypothesis, log_probs: Tensor) -> Hypothesis:
+    """A hypothesis with its spans widened by `grow_spans`; the confidences stay those of the peaks.
 
     Args:
         found: with steps.
         log_probs: (T, V) float32, natural log.
     """
-    rivals: list[int] = (log_probs[:, 1:].argmax(-1) + 1).tolist() if log_probs.shape[1] > 1 else []
-    steps: list[tuple[int, int]] = []
-    for place, token in enumerate(found.tokens):
-        start, end = found.steps[place]
-        floor = steps[-1][1] if steps else 0
-        ceiling = found.steps[place + 1][0] if place + 1 < len(found.steps) else len(rivals)
-        while start > floor and rivals[start - 1] == token:
-            start -= 1
-        while end < ceiling and rivals[end] == token:
-            end += 1
-        steps.append((start, end))
-    return replace(found, steps=tuple(steps))
+    if log_probs.shape[1] < 2:
+        return found
+    rivals = (log_probs[:, 1:].argmax(-1) + 1).cpu().numpy()
+    return replace(found, steps=tuple(grow_spans(found.steps, found.tokens, rivals)))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from signwave.ctc import Alignment
 from slr.crosslingual.segments import BLANK_GLOSS, Segment
+from slr.decoding import grow_spans
 
 Spans = list[tuple[int, int]]
 
@@ -51,38 +52,6 @@ class Geometry(NamedTuple):
     def frame(self, step: int) -> int:
         """Where a step begins, inside the clip."""
         return min(max(round(step * self.stride + self.edge_frames), 0), self.num_frames)
-
-
-def grow_spans(spans: Sequence[tuple[int, int]], tokens: Sequence[int], rivals: NDArray[np.int64]) -> Spans:
-    """Widen spans over the blanks beside them while their own token is the likeliest besides the blank.
-
-    CTC posteriors are peaks: the blank takes the rest of a sign, and the second-best token still says which one it is
-    (as the dictionaries of Wei and Chen, ICCV 2023, are cut). A span never takes steps of its neighbours; of two that
-    could both have a step, which only equal neighbours can, the first has it.
-
-    Args:
-        spans: half-open steps, rising, not overlapping.
-        tokens: of each span; a wildcard (-1) never grows.
-        rivals: (T,) int64, the likeliest token of each step besides the blank.
-    """
-    if not len(spans) or not len(rivals):
-        return list(spans)
-    changes = np.flatnonzero(np.diff(rivals)) + 1
-    bounds = np.concatenate([[0], changes, [len(rivals)]])
-    run = np.searchsorted(bounds, np.arange(len(rivals)), side="right") - 1
-    starts, ends = np.asarray(spans, dtype=np.int64).T
-    own = np.asarray(tokens, dtype=np.int64)
-    ceilings = np.append(starts[1:], len(rivals))
-    after = np.minimum(ends, len(rivals) - 1)
-    grown_ends = np.where(
-        (ends < ceilings) & (rivals[after] == own), np.minimum(bounds[run[after] + 1], ceilings), ends
-    )
-    floors = np.concatenate([[0], grown_ends[:-1]])
-    before = np.maximum(starts - 1, 0)
-    grown_starts = np.where(
-        (starts > floors) & (rivals[before] == own), np.maximum(bounds[run[before]], floors), starts
-    )
-    return list(zip(grown_starts.tolist(), grown_ends.tolist(), strict=True))
 
 
 def widen(spans: Sequence[tuple[int, int]], *, min_frames: int, num_frames: int) -> Spans:
