@@ -1,6 +1,7 @@
 """Make a corpus of made-up signers in the official layout of Phoenix-2014, to train, align and score on with no data.
 
     python tools/make_sign_corpus.py OUT [--size 210x260] [--num-glosses 12] [--unseen-signers 1] [--bad]
+    python tools/make_sign_corpus.py OUT --languages 2 --shared 0.6 --num-train 30,200 [--accent 0.05]
 
 An invented language of up to 100 signs (a place, a path, hand shapes, one hand or two, repetitions, mouth) is signed
 by made-up people who differ in build, colours, speed, size and place of their movements, slackness of the fingers, and
@@ -18,6 +19,11 @@ OUT/phoenix-2014-multisigner holds
 Half of the test clips are signed by people who aren't in training, if --unseen-signers is given. --bad plants broken
 clips as real corpora hold them, and lists them in annotations/automatic/bad.jsonl.
 
+With --languages 2 there are two such corpora, OUT/language1 (the target) and OUT/language2 (the auxiliary one), by other
+people and in other grammars, and OUT/shared_signs.tsv with the signs that both have under different glosses: the same
+motion but for an accent (place, direction and tempo differ a little). All other signs are unlike each other. Numbers
+may be given for each: --num-train 30,200. Clips and people of the two never have the same name.
+
 What a figure on this corpus does not show: how well a model reads people. The signs are few and chosen to differ; there
 is no grammar of space, no facial grammar beyond an opening mouth, no fingerspelling, no spatial or classifier signs, no
 motion blur, no occlusion worth the name, no compression, one camera. Labels are complete and in order, times are exact,
@@ -32,11 +38,17 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from made_up_signers import layout
 from made_up_signers.damage import plant
+from made_up_signers.world import NAMES, SHARED_TABLE, Language, make_world
+
+SEEDS_APART = 1_000_003  # other people and sentences in the second language
+PAIRS = ("num_glosses", "num_train", "num_dev", "num_test", "num_signers", "unseen_signers")
+ROOTS = {1: (layout.ROOT,), 2: (*NAMES, SHARED_TABLE)}
 
 
 def size(text: str) -> tuple[int, int]:
@@ -49,52 +61,103 @@ def size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """One whole number, or two with a comma between: for the target and for the auxiliary language."""
+    if not re.fullmatch(r"\d+(,\d+)?", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a whole number nor two like 30,200")
+    return tuple(int(part) for part in text.split(","))
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Options of the command."""
     lines = (__doc__ or "").splitlines()
     parser = argparse.ArgumentParser(description=lines[0])
     parser.add_argument("out", type=Path, help="folder for the corpus; it must not hold one yet")
-    parser.add_argument("--num-glosses", type=int, default=12, help="vocabulary, 2 to 100 (default: %(default)s)")
+    pair: dict[str, Any] = {"type": numbers, "metavar": "N[,N]"}
+    parser.add_argument("--num-glosses", default=(12,), help="vocabulary, 2 to 100 (default: 12)", **pair)
     for split, number in (("train", 120), ("dev", 24), ("test", 24)):
-        parser.add_argument(f"--num-{split}", type=int, default=number, help="clips (default: %(default)s)")
-    parser.add_argument("--num-signers", type=int, default=4, help="people in all splits (default: %(default)s)")
-    parser.add_argument("--unseen-signers", type=int, default=0, help="further people, in test only (default: none)")
+        parser.add_argument(f"--num-{split}", default=(number,), help=f"clips (default: {number})", **pair)
+    parser.add_argument("--num-signers", default=(4,), help="people in all splits (default: 4)", **pair)
+    parser.add_argument("--unseen-signers", default=(0,), help="further people, in test only (default: none)", **pair)
     parser.add_argument("--size", type=size, default=(64, 80), help="WIDTHxHEIGHT of the frames (default: 64x80)")
     parser.add_argument("--fps", type=float, default=25.0, help="frames per second (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="other people and sentences, in the same language")
     parser.add_argument("--no-poses", action="store_true", help="write no keypoint files")
     parser.add_argument("--bad", action="store_true", help="plant broken clips")
     parser.add_argument("--num-workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--languages", type=int, choices=(1, 2), default=1, help="2: a target and an auxiliary one")
+    parser.add_argument("--shared", type=float, default=0.6, help="share of the smaller language's signs both have")
+    parser.add_argument("--accent", type=float, default=0.05, help="how much they differ there, in shoulder widths")
     options = parser.parse_args(arguments)
-    if (options.out / layout.ROOT).exists():
-        parser.error(f"{options.out / layout.ROOT} exists; remove it or choose another folder")
-    if not 2 <= options.num_glosses <= 100 or options.num_signers < 1 or not 1 <= options.fps <= 240:
-        parser.error("need --num-glosses from 2 to 100, --num-signers of at least 1 and --fps from 1 to 240")
+    taken = [options.out / name for name in ROOTS[options.languages] if (options.out / name).exists()]
+    if taken:
+        parser.error(f"{taken[0]} exists; remove it or choose another folder")
+    _check(parser, options)
     return options
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Make the corpus and say what it holds."""
-    options = parse(arguments)
-    plan = layout.CorpusPlan(
-        num_glosses=options.num_glosses,
-        num_clips=(options.num_train, options.num_dev, options.num_test),
-        num_signers=options.num_signers,
-        num_unseen_signers=options.unseen_signers,
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.languages == 1 and any(len(getattr(options, name)) > 1 for name in PAIRS):
+        parser.error("two numbers like 30,200 are for a target and an auxiliary language; give --languages 2")
+    glosses, signers = options.num_glosses, options.num_signers
+    if not all(2 <= number <= 100 for number in glosses) or min(signers) < 1 or not 1 <= options.fps <= 240:
+        parser.error("need --num-glosses from 2 to 100, --num-signers of at least 1 and --fps from 1 to 240")
+    num_motions = sum((glosses * 2)[:2]) - round(options.shared * min(glosses))
+    if options.languages == 2 and (not 0 <= options.shared <= 1 or num_motions > 100 or options.accent < 0):
+        parser.error(
+            f"need --shared from 0 to 1, --accent of at least 0 and at most 100 signs that differ; got {options.shared}"
+            f", {options.accent} and {num_motions}"
+        )
+
+
+def plan_of(options: argparse.Namespace, number: int, language: Language | None = None) -> layout.CorpusPlan:
+    """What to make for one language: the first or the second of each pair of numbers."""
+
+    def choose(name: str) -> int:
+        given: tuple[int, ...] = getattr(options, name)
+        return given[min(number, len(given) - 1)]
+
+    return layout.CorpusPlan(
+        num_glosses=choose("num_glosses"),
+        num_clips=(choose("num_train"), choose("num_dev"), choose("num_test")),
+        num_signers=choose("num_signers"),
+        num_unseen_signers=choose("unseen_signers"),
         width_px=options.size[0],
         height_px=options.size[1],
         fps=options.fps,
-        seed=options.seed,
+        seed=options.seed + SEEDS_APART * number,
         keypoints=not options.no_poses,
+        language=language,
+        first_year=2101 + 100 * number,
+        first_signer=1 + 50 * number,
     )
+
+
+def make_corpus(plan: layout.CorpusPlan, out: Path, *, bad: bool, num_workers: int) -> None:
+    """Make one corpus and say what it holds."""
     start = time.perf_counter()
-    made = layout.make_clips(plan, options.out, num_workers=options.num_workers)
+    made = layout.make_clips(plan, out, num_workers=num_workers)
     num_frames, num_signs = sum(clip.num_frames for clip in made), sum(len(clip.glosses) for clip in made)
-    if options.bad:
-        made = plant(options.out, made)
-    layout.write_tables(options.out, made)
+    if bad:
+        made = plant(out, made)
+    layout.write_tables(out, made)
     seconds = time.perf_counter() - start
-    print(f"{len(made)} clips, {num_frames} frames, {num_signs} signs in {seconds:.1f} s: {options.out / layout.ROOT}")
+    print(f"{len(made)} clips, {num_frames} frames, {num_signs} signs in {seconds:.1f} s: {out / layout.ROOT}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Make the corpus, or one for each of two languages."""
+    options = parse(arguments)
+    common = {"bad": options.bad, "num_workers": options.num_workers}
+    if options.languages == 1:
+        make_corpus(plan_of(options, 0), options.out, **common)
+        return
+    target, auxiliary = (options.num_glosses * 2)[:2]
+    world = make_world((target, auxiliary), shared=options.shared, accent=options.accent)
+    for number, language in enumerate(world.languages):
+        make_corpus(plan_of(options, number, language), options.out / language.name, **common)
+    world.write_shared(options.out / SHARED_TABLE)
+    print(f"{len(world.shared)} shared signs: {options.out / SHARED_TABLE}")
 
 
 if __name__ == "__main__":

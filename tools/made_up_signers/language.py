@@ -64,6 +64,7 @@ class Sign:
         partner: what the other hand does: nothing, the same mirrored, or the same half a cycle later.
         mouth: opening of the mouth, 0 to 1.
         seconds: length of the stroke at normal speed.
+        offset: shoulder widths by which a language makes it elsewhere: outwards, down, forwards.
     """
 
     gloss: str
@@ -76,10 +77,11 @@ class Sign:
     partner: str
     mouth: float
     seconds: float
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def hand(self, phase: FloatArray) -> FloatArray:
         """Parameters of the leading hand: (N,) positions in the stroke, 0 to 1, → (N, 10)."""
-        start, end = np.asarray(PLACES[self.start]), np.asarray(PLACES[self.end])
+        start, end = np.asarray(PLACES[self.start]) + self.offset, np.asarray(PLACES[self.end]) + self.offset
         cycle = phase * self.repeats
         # To and fro; once means from the start to the end only.
         along = 1 - np.abs(1 - (2 * cycle) % 2) if self.repeats > 1 else phase
@@ -171,10 +173,11 @@ class Grammar:
     Args:
         num_glosses: vocabulary.
         concentration: of the Dirichlet distribution that successors are drawn from; smaller is more predictable.
+        variant: other numbers, other grammars.
     """
 
-    def __init__(self, num_glosses: int, *, concentration: float = 0.25) -> None:
-        rng = np.random.default_rng([15, num_glosses])
+    def __init__(self, num_glosses: int, *, concentration: float = 0.25, variant: int = 0) -> None:
+        rng = np.random.default_rng([15, num_glosses, variant] if variant else [15, num_glosses])
         self.first = rng.dirichlet(np.full(num_glosses, 1.0))
         # A little of everything, so that no gloss is out of reach and no bigram impossible.
         following = 0.9 * rng.dirichlet(np.full(num_glosses, concentration), num_glosses) + 0.1 / num_glosses

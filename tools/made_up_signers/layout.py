@@ -6,7 +6,7 @@ import datetime
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 from made_up_signers import drawing, language, motion, skeleton
 from made_up_signers.poses import write_pose
 from made_up_signers.signers import Signer, make_signers
+from made_up_signers.world import Language
 
 ROOT = "phoenix-2014-multisigner"
 SPLITS = ("train", "dev", "test")
@@ -36,6 +37,9 @@ class CorpusPlan:
         fps: frames per second.
         seed: other seeds, other people and sentences in the same language.
         keypoints: write `.pose` files too.
+        language: what is signed; None is the language of `num_glosses` signs.
+        first_year: of the broadcasts; corpora of several languages must not name their clips alike.
+        first_signer: number of the first person, likewise.
     """
 
     num_glosses: int = 12
@@ -47,6 +51,9 @@ class CorpusPlan:
     fps: float = 25.0
     seed: int = 0
     keypoints: bool = True
+    language: Language | None = None
+    first_year: int = 2101
+    first_signer: int = 1
 
 
 class ClipPlan(NamedTuple):
@@ -72,7 +79,7 @@ class Made(NamedTuple):
 def clips_of(plan: CorpusPlan) -> list[ClipPlan]:
     """The clips of a corpus; several in a row come from one broadcast, and a broadcast lies in one split."""
     found = []
-    day = datetime.date(2101, 1, 3)
+    day = datetime.date(plan.first_year, 1, 3)
     for split, num_clips in zip(SPLITS, plan.num_clips, strict=True):
         rng = np.random.default_rng([plan.seed, 2, SPLITS.index(split)])
         for number in range(num_clips):
@@ -106,8 +113,8 @@ def make_clip(clip: ClipPlan, plan: CorpusPlan, out: Path) -> Made:
     """
     rng = np.random.default_rng([plan.seed, 3, SPLITS.index(clip.split), clip.number])
     signer = _signers(plan)[clip.signer]
-    signs = language.signs(plan.num_glosses)
-    sentence = [signs[i] for i in language.Grammar(plan.num_glosses).sentence(rng)]
+    spoken = plan.language or Language("", language.signs(plan.num_glosses), language.Grammar(plan.num_glosses))
+    sentence = [spoken.signs[i] for i in spoken.grammar.sentence(rng)]
     moved = motion.perform(sentence, signer, fps=plan.fps, rng=rng)
     size = {"width_px": plan.width_px, "height_px": plan.height_px}
     joints = skeleton.pose(moved, signer, **size, fps=plan.fps, rng=rng)
@@ -122,7 +129,8 @@ def make_clip(clip: ClipPlan, plan: CorpusPlan, out: Path) -> Made:
 
 
 def _signers(plan: CorpusPlan) -> list[Signer]:
-    return make_signers(plan.num_signers + plan.num_unseen_signers, seed=plan.seed)
+    people = make_signers(plan.num_signers + plan.num_unseen_signers, seed=plan.seed)
+    return [replace(who, name=f"Signer{plan.first_signer + number:02d}") for number, who in enumerate(people)]
 
 
 def make_clips(plan: CorpusPlan, out: Path, *, num_workers: int = 1) -> list[Made]:
