@@ -33,6 +33,17 @@ class Heads(NamedTuple):
         return self.main if name == MAIN else self.others[name]
 
 
+class StepFeatures(NamedTuple):
+    """What a model's classifiers read, for those who bring classifiers of their own.
+
+    streams: name → (B, T', D) float, anything past num_steps; "main", or "rgb", "pose" and "fused".
+    num_steps: (B,) int64.
+    """
+
+    streams: dict[str, Tensor]
+    num_steps: Tensor
+
+
 class Distillation(NamedTuple):
     """A head that another one teaches, by the divergence of its posteriors.
 
@@ -65,6 +76,28 @@ class HeadLosses:
 
     ctc: Mapping[str, float] = field(default_factory=lambda: {MAIN: 1.0})
     distillations: tuple[Distillation, ...] = ()
+
+
+class Trunk(Protocol):
+    """A recogniser that lends what it has seen to other classifiers.
+
+    Attributes:
+        reads: what `inputs` is.
+        stride: input frames per step.
+        feature_dims: name of a stream → D of its features.
+    """
+
+    reads: Reads
+    stride: int
+
+    @property
+    def feature_dims(self) -> dict[str, int]: ...
+
+    def step_features(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> StepFeatures:
+        """Features of a padded batch; arguments as for `SignModel.heads`."""
+
+    def drop_heads(self) -> None:
+        """Remove the classifiers, whose weights nobody would train; only `step_features` works from then on."""
 
 
 class SignModel(Protocol):

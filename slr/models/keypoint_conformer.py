@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from signwave.batch import Encoded
 from slr.models.conformer import Conformer
-from slr.models.interface import MAIN, Distillation, HeadLosses, Heads, Reads
+from slr.models.interface import MAIN, Distillation, HeadLosses, Heads, Reads, StepFeatures
 from slr.models.masking import conv_steps, mask_time
 
 NUM_POINTS = 63
@@ -144,6 +144,7 @@ class KeypointConformer(nn.Module):
     ) -> None:
         super().__init__()
         self.stride: int = 2**num_halvings
+        self.dim = dim
         self.stream_kernel_size = stream_kernel_size
         self.group_dropout = group_dropout
         self.auxiliary_weight, self.distillation_weight = auxiliary_weight, distillation_weight
@@ -164,7 +165,7 @@ class KeypointConformer(nn.Module):
             dropout=dropout,
             attention_radius_steps=attention_radius_steps,
         )
-        self.output = nn.Linear(dim, vocab_size)
+        self.output: nn.Module = nn.Linear(dim, vocab_size)
         names = [group.name for group in GROUPS] if auxiliary_weight > 0 else []
         self.group_outputs = nn.ModuleDict({name: nn.Linear(group_dim, vocab_size) for name in names})
         self.receptive_radius_frames = self._radius_frames()
@@ -190,6 +191,20 @@ class KeypointConformer(nn.Module):
         }
         return Heads(self._main(streams, num_steps), others)
 
+    @property
+    def feature_dims(self) -> dict[str, int]:
+        """Width of the blocks."""
+        return {MAIN: self.dim}
+
+    def step_features(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> StepFeatures:
+        """What the output layer reads; arguments as for `heads`."""
+        streams, num_steps = self._encode(inputs, num_frames)
+        return StepFeatures({MAIN: self._blocks(streams, num_steps)}, num_steps)
+
+    def drop_heads(self) -> None:
+        """Remove the output layers."""
+        self.output, self.group_outputs = nn.Identity(), nn.ModuleDict()
+
     def losses(self) -> HeadLosses:
         """CTC on every head; the main one teaches the others."""
         names = list(self.group_outputs)
@@ -211,11 +226,15 @@ class KeypointConformer(nn.Module):
         return self.dropout(hidden).unflatten(2, (len(GROUPS), -1)), num_steps
 
     def _main(self, streams: Tensor, num_steps: Tensor) -> Encoded:
+        return _encoded(self.output(self.dropout(self._blocks(streams, num_steps))), num_steps)
+
+    def _blocks(self, streams: Tensor, num_steps: Tensor) -> Tensor:
+        """(B, T', D) float."""
         if self.training and self.group_dropout > 0:
             drawn = torch.rand(streams.shape[0], 1, len(GROUPS), 1, device=streams.device)
             streams = streams * (drawn >= self.group_dropout) / (1 - self.group_dropout)
-        hidden = self.conformer(self.join(streams.flatten(2)), num_steps)
-        return _encoded(self.output(self.dropout(hidden)), num_steps)
+        hidden: Tensor = self.conformer(self.join(streams.flatten(2)), num_steps)
+        return hidden
 
     def _radius_frames(self) -> int | None:
         if self.conformer.radius_steps is None:

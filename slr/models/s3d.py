@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from signwave.batch import Encoded
 from slr.keypoints.heatmaps import heatmaps
-from slr.models.interface import MAIN, HeadLosses, Heads, Reads
+from slr.models.interface import MAIN, HeadLosses, Heads, Reads, StepFeatures
 from slr.models.masking import mask_time
 from slr.models.pyramid import Pyramid
 from slr.models.s3d_layers import Stage
@@ -115,7 +115,7 @@ class S3d(nn.Module):
             None if with_positions else self.trunk.radius_frames + HEAD_RADIUS_STEPS * self.stride
         )
         head: dict[str, Any] = {"dim": head_dim, "feedforward_dim": feedforward_dim, "dropout": dropout}
-        self.head = SlrHead(self.trunk.block_channels[-1], vocab_size, with_positions=with_positions, **head)
+        self.head: nn.Module = SlrHead(self.trunk.block_channels[-1], vocab_size, with_positions=with_positions, **head)
         self.pyramid = (
             Pyramid(self.trunk, vocab_size, norm_momentum=norm_momentum, with_positions=with_positions, **head)
             if with_pyramid
@@ -146,8 +146,22 @@ class S3d(nn.Module):
 
     def classify(self, stages: Sequence[Stage], *, all_heads: bool) -> Heads:
         """The heads over the outputs of all blocks."""
-        main = self.head(pool_space(stages[-1]), stages[-1].num_steps)
+        main: Encoded = self.head(pool_space(stages[-1]), stages[-1].num_steps)
         return Heads(main, {} if self.pyramid is None or not all_heads else self.pyramid(stages))
+
+    @property
+    def feature_dims(self) -> dict[str, int]:
+        """Channels of the last block."""
+        return {MAIN: self.trunk.block_channels[-1]}
+
+    def step_features(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> StepFeatures:
+        """The last block's output, averaged over space; arguments as for `heads`."""
+        last = self.trunk(self.prepare(inputs, num_frames), num_frames)[-1]
+        return StepFeatures({MAIN: pool_space(last)}, last.num_steps)
+
+    def drop_heads(self) -> None:
+        """Remove the main head and the pyramid."""
+        self.head, self.pyramid = nn.Identity(), None
 
     def losses(self) -> HeadLosses:
         """CTC on each head."""

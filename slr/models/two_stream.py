@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from signwave.batch import Encoded
-from slr.models.interface import MAIN, Distillation, HeadLosses, Heads, Reads
+from slr.models.interface import MAIN, Distillation, HeadLosses, Heads, Reads, StepFeatures
 from slr.models.masking import mask_time
 from slr.models.pyramid import pyramid_names
 from slr.models.s3d import Normalisation, S3d
@@ -136,7 +136,7 @@ class TwoStream(nn.Module):
         self.laterals = nn.ModuleList(
             Lateral(channels, start=lateral_init) for channels in trunk.block_channels[: num_blocks - 1]
         )
-        self.fused = SlrHead(
+        self.fused: nn.Module = SlrHead(
             2 * trunk.block_channels[-1],
             vocab_size,
             dim=head_dim,
@@ -175,6 +175,17 @@ class TwoStream(nn.Module):
             return _alone("rgb", self.rgb.answer(inputs, num_frames, all_heads=all_heads))
         if not inputs.numel():
             return _alone("pose", self.pose.answer(points, num_frames, all_heads=all_heads))
+        rgb, pose = self._stages(inputs, num_frames, points)
+        both = torch.cat([pool_space(pose[-1]), pool_space(rgb[-1])], dim=2)
+        fused: Encoded = self.fused(both, rgb[-1].num_steps)
+        first = _alone("rgb", self.rgb.classify(rgb[1:], all_heads=all_heads))
+        second = _alone("pose", self.pose.classify(pose[1:], all_heads=all_heads))
+        posteriors = torch.stack([first.main.log_probs, second.main.log_probs, fused.log_probs])
+        mean = torch.logsumexp(posteriors, dim=0) - math.log(len(posteriors))
+        return Heads(Encoded(mean, fused.num_steps), {**first.others, **second.others, "fused": fused})
+
+    def _stages(self, inputs: Tensor, num_frames: Tensor, points: Tensor) -> tuple[list[Stage], list[Stage]]:
+        """What goes into each block of both streams, and what comes out of the last."""
         self._check_size(inputs)
         rgb = [Stage(self.rgb.prepare(inputs, num_frames), num_frames)]
         pose = [Stage(self.pose.prepare(points, num_frames), num_frames)]
@@ -184,13 +195,28 @@ class TwoStream(nn.Module):
                 pair = self.laterals[number](*pair)
             rgb.append(pair[0])
             pose.append(pair[1])
-        both = torch.cat([pool_space(pose[-1]), pool_space(rgb[-1])], dim=2)
-        fused: Encoded = self.fused(both, rgb[-1].num_steps)
-        first = _alone("rgb", self.rgb.classify(rgb[1:], all_heads=all_heads))
-        second = _alone("pose", self.pose.classify(pose[1:], all_heads=all_heads))
-        posteriors = torch.stack([first.main.log_probs, second.main.log_probs, fused.log_probs])
-        mean = torch.logsumexp(posteriors, dim=0) - math.log(len(posteriors))
-        return Heads(Encoded(mean, fused.num_steps), {**first.others, **second.others, "fused": fused})
+        return rgb, pose
+
+    @property
+    def feature_dims(self) -> dict[str, int]:
+        """Channels of the last blocks, and of both together."""
+        channels = self.rgb.trunk.block_channels[-1]
+        return {"rgb": channels, "pose": channels, "fused": 2 * channels}
+
+    def step_features(self, inputs: Tensor, num_frames: Tensor, *, points: Tensor | None = None) -> StepFeatures:
+        """The last blocks' outputs, averaged over space; arguments as for `heads`, both streams must be there."""
+        if points is None or not inputs.numel():
+            raise ValueError("the features of two streams need frames and keypoints")
+        stages = self._stages(inputs, num_frames, points)
+        rgb, pose = (pool_space(stage[-1]) for stage in stages)
+        streams = {"rgb": rgb, "pose": pose, "fused": torch.cat([pose, rgb], dim=2)}
+        return StepFeatures(streams, stages[0][-1].num_steps)
+
+    def drop_heads(self) -> None:
+        """Remove the heads of both streams and the fused one."""
+        self.rgb.drop_heads()
+        self.pose.drop_heads()
+        self.fused = nn.Identity()
 
     def losses(self) -> HeadLosses:
         """CTC on the three heads and the pyramids' (not on their mean), and the mean as the teacher of the three."""
