@@ -38,7 +38,7 @@ class Reference(NamedTuple):
 class ClipScore(NamedTuple):
     """The N segments of a clip, or of any choice.
 
-    shared: (N,) float64, frames that the true and the found segment have in common.
+    shared: (N,) float64, frames of the true segment that were given to the found one.
     lengths: (N,) float64, frames of the true segments.
     overlaps: (N,) float64 in [0, 1], intersection over union.
     distances: (N, 2) float64, frames between the true and the found start, and the ends.
@@ -144,7 +144,7 @@ def matched(reference: Mapping[str, Reference], names: Sequence[str]) -> dict[st
 
 
 def score_clip(reference: Reference, spans: Spans) -> ClipScore:
-    """Compare the spans of one clip, gloss by gloss."""
+    """Compare the spans of one clip, gloss by gloss; of spans that overlap, a frame belongs to the later one."""
     true = np.asarray(reference.spans, dtype=np.float64).reshape(-1, 2)
     found = np.asarray(spans, dtype=np.float64).reshape(-1, 2)
     if len(true) != len(found):
@@ -152,6 +152,8 @@ def score_clip(reference: Reference, spans: Spans) -> ClipScore:
     shared = np.clip(np.minimum(true[:, 1], found[:, 1]) - np.maximum(true[:, 0], found[:, 0]), 0, None)
     lengths = [pair[:, 1] - pair[:, 0] for pair in (true, found)]
     overlaps = shared / np.maximum(lengths[0] + lengths[1] - shared, 1e-9)
+    owned = np.minimum(found[:, 1], np.append(found[1:, 0], np.inf))
+    shared = np.clip(np.minimum(true[:, 1], owned) - np.maximum(true[:, 0], found[:, 0]), 0, None)
     return ClipScore(shared, lengths[0], overlaps, np.abs(true - found))
 
 
@@ -188,7 +190,7 @@ def baselines(
     """Ways to place glosses without looking at the clip, and the best that steps of a stride allow.
 
     uniform: equal parts of the clip. proportional: parts as long as the gloss is on average. ceiling: the truth on the
-    nearest multiples of the stride.
+    nearest multiples of the stride, of at least one frame.
 
     Args:
         reference: what is scored; its own mean lengths count where `durations` isn't given.
@@ -205,7 +207,7 @@ def baselines(
     def ceiling(row: Reference) -> Spans:
         starts = [stride * round(start / stride) for start, _ in row.spans]
         ends = [stride * round(end / stride) for _, end in row.spans]
-        return [(a, min(max(b, a + stride), row.num_frames)) for a, b in zip(starts, ends, strict=True)]
+        return [(a, min(max(b, a + 1), row.num_frames)) for a, b in zip(starts, ends, strict=True)]
 
     return {
         "uniform": lambda row: _divided(row.num_frames, [1.0] * len(row.glosses)),

@@ -57,10 +57,9 @@ def test_baselines_on_phoenix(
     for (name, place), golden in zip(baselines(reference, durations=train).items(), wanted, strict=True):
         found = summarise([score_clip(row, place(row)) for row in reference.values()], num_resamples=0)
         given = (found.frame_accuracy, found.mean_overlap, found.half_overlap, found.boundary_frames)
-        # The ceiling depends on how a half is rounded: 0.1 points.
-        tolerance = 0.0006 if "ceiling" not in name else 0.0015
-        assert given[:3] == pytest.approx(golden[:3], abs=tolerance), name
-        assert given[3] == pytest.approx(golden[3], abs=0.01), name
+        # Some published figures were rounded twice: 0.53347 to 0.5335 to 0.534.
+        assert given[:3] == pytest.approx(golden[:3], abs=0.00055), name
+        assert given[3] == pytest.approx(golden[3], abs=0.0056), name
 
 
 def test_measures_equal_sets_of_frames() -> None:
@@ -68,12 +67,14 @@ def test_measures_equal_sets_of_frames() -> None:
     scores, overlaps, right, total, distances = [], [], 0, 0, []
     for _ in range(50):
         true = [(int(a), int(a + b)) for a, b in zip(rng.integers(0, 30, 3), rng.integers(1, 9, 3))]
-        found = [(int(a), int(a + b)) for a, b in zip(rng.integers(0, 30, 3), rng.integers(1, 9, 3))]
+        starts = np.sort(rng.choice(30, 3, replace=False))
+        found = [(int(a), int(a + b)) for a, b in zip(starts, rng.integers(1, 9, 3))]
+        owner = {frame: place for place, span in enumerate(found) for frame in range(*span)}
         scores.append(score_clip(Reference(40, ("A", "B", "C"), tuple(true)), found))
-        for one, other in zip(true, found):
+        for place, (one, other) in enumerate(zip(true, found)):
             a, b = set(range(*one)), set(range(*other))
             overlaps.append(len(a & b) / len(a | b))
-            right, total = right + len(a & b), total + len(a)
+            right, total = right + sum(owner.get(frame) == place for frame in a), total + len(a)
             distances += [abs(one[0] - other[0]), abs(one[1] - other[1])]
     summary = summarise(scores)
     assert summary.frame_accuracy == pytest.approx(right / total)
