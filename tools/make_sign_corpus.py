@@ -19,10 +19,10 @@ OUT/phoenix-2014-multisigner holds
 Half of the test clips are signed by people who aren't in training, if --unseen-signers is given. --bad plants broken
 clips as real corpora hold them, and lists them in annotations/automatic/bad.jsonl.
 
-With --languages 2 there are two such corpora, OUT/language1 (the target) and OUT/language2 (the auxiliary one), by other
-people and in other grammars, and OUT/shared_signs.tsv with the signs that both have under different glosses: the same
-motion but for an accent (place, direction and tempo differ a little). All other signs are unlike each other. Numbers
-may be given for each: --num-train 30,200. Clips and people of the two never have the same name.
+With --languages 2 there are two such corpora, OUT/language1 (the target) and OUT/language2 (the auxiliary one), by
+other people and in other grammars, and OUT/shared_signs.tsv with the signs that both have under different glosses: the
+same motion but for an accent (place, direction and tempo differ a little). All other signs are unlike each other.
+Numbers may be given for each: --num-train 30,200. Clips and people of the two never have the same name.
 
 What a figure on this corpus does not show: how well a model reads people. The signs are few and chosen to differ; there
 is no grammar of space, no facial grammar beyond an opening mouth, no fingerspelling, no spatial or classifier signs, no
@@ -88,6 +88,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--languages", type=int, choices=(1, 2), default=1, help="2: a target and an auxiliary one")
     parser.add_argument("--shared", type=float, default=0.6, help="share of the smaller language's signs both have")
     parser.add_argument("--accent", type=float, default=0.05, help="how much they differ there, in shoulder widths")
+    parser.add_argument("--world", type=int, default=0, help="other numbers, other pairs of languages")
     options = parser.parse_args(arguments)
     taken = [options.out / name for name in ROOTS[options.languages] if (options.out / name).exists()]
     if taken:
@@ -103,10 +104,12 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     if not all(2 <= number <= 100 for number in glosses) or min(signers) < 1 or not 1 <= options.fps <= 240:
         parser.error("need --num-glosses from 2 to 100, --num-signers of at least 1 and --fps from 1 to 240")
     num_motions = sum((glosses * 2)[:2]) - round(options.shared * min(glosses))
-    if options.languages == 2 and (not 0 <= options.shared <= 1 or num_motions > 100 or options.accent < 0):
+    if options.languages == 2 and (
+        not 0 <= options.shared <= 1 or num_motions > 100 or min(options.accent, options.world) < 0
+    ):
         parser.error(
-            f"need --shared from 0 to 1, --accent of at least 0 and at most 100 signs that differ; got {options.shared}"
-            f", {options.accent} and {num_motions}"
+            "need --shared from 0 to 1, --accent and --world of at least 0 and at most 100 signs that differ; got "
+            f"{options.shared}, {options.accent}, {options.world} and {num_motions}"
         )
 
 
@@ -153,7 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
         make_corpus(plan_of(options, 0), options.out, **common)
         return
     target, auxiliary = (options.num_glosses * 2)[:2]
-    world = make_world((target, auxiliary), shared=options.shared, accent=options.accent)
+    world = make_world((target, auxiliary), shared=options.shared, accent=options.accent, number=options.world)
     for number, language in enumerate(world.languages):
         make_corpus(plan_of(options, number, language), options.out / language.name, **common)
     world.write_shared(options.out / SHARED_TABLE)

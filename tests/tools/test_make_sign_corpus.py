@@ -227,3 +227,91 @@ def test_a_corpus_is_not_written_over(tool: ModuleType, tmp_path: Path, capsys: 
     with pytest.raises(SystemExit):
         tool.main([str(tmp_path)])
     assert "remove it or choose another folder" in capsys.readouterr().err
+
+
+def test_without_languages_the_corpus_is_what_it_was(tool: ModuleType, tmp_path: Path) -> None:
+    """Tables and times don't depend on how pictures are drawn, so their digest holds everywhere."""
+    tool.main([str(tmp_path), "--num-train", "3", "--num-dev", "1", "--num-test", "2", "--unseen-signers", "1"])
+    digest = hashlib.sha256()
+    for path in sorted((tmp_path / ROOT).glob("annotations/**/*.*")):
+        digest.update(path.read_bytes())
+    assert digest.hexdigest()[:16] == "d62413db26e7e4d9"
+
+
+@pytest.fixture(scope="module")
+def pair(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pair")
+    sizes = ["--num-glosses", "6,8", "--num-train", "2,3", "--num-dev", "1", "--num-test", "1", "--num-signers", "2"]
+    tool.main([str(out), "--languages", "2", "--shared", "0.5", *sizes])
+    return out
+
+
+def _shared(pair: Path) -> dict[str, str]:
+    header, *lines = (pair / "shared_signs.tsv").read_text(encoding="utf-8").splitlines()
+    assert header == "language2_gloss\tlanguage1_gloss"
+    return dict(line.split("\t") for line in lines)  # type: ignore[misc]
+
+
+def test_two_languages_are_two_corpora_without_a_common_name(pair: Path) -> None:
+    found = [{split: rows(pair / name / ROOT, split) for split in ("train", "dev", "test")} for name in _LANGUAGES]
+    assert [[len(split) for split in one.values()] for one in found] == [[2, 1, 1], [3, 1, 1]]
+    for column in (0, 2):  # clips, people
+        target, auxiliary = ({row[column] for split in one.values() for row in split} for one in found)
+        assert not target & auxiliary
+    glosses = [{gloss for split in one.values() for row in split for gloss in row[3].split()} for one in found]
+    assert not glosses[0] & glosses[1]
+    truth = _shared(pair)
+    assert len(truth) == len(set(truth.values())) == 3
+
+
+_LANGUAGES = ("language1", "language2")
+
+
+def test_shared_signs_are_the_same_motion_and_others_are_like_none(tool: ModuleType) -> None:
+    world, language = sys.modules["made_up_signers.world"], sys.modules["made_up_signers.language"]
+    exact = world.make_world((20, 20), shared=0.6)
+    accented = world.make_world((20, 20), shared=0.6, accent=0.05)
+    for made, largest in ((exact, 0.0), (accented, 0.35)):
+        target, auxiliary = ({sign.gloss: language._look(sign) for sign in one.signs} for one in made.languages)
+        assert len(made.shared) == 12
+        near = {a: min(target, key=lambda b, a=a: np.linalg.norm(auxiliary[a] - target[b])) for a in auxiliary}
+        gaps = {a: np.linalg.norm(auxiliary[a] - target[near[a]]) for a in auxiliary}
+        assert all(near[a] == b for a, b in made.shared.items())
+        assert max(gaps[a] for a in made.shared) <= largest
+        assert min(gaps[a] for a in auxiliary if a not in made.shared) > max(0.5, largest)
+    assert accented.shared == exact.shared, "an accent must not change who shares what"
+
+
+def test_worlds_differ_and_stay(tool: ModuleType) -> None:
+    make = sys.modules["made_up_signers.world"].make_world
+    first, again, other = (make((20, 20), shared=0.6, number=number) for number in (0, 0, 1))
+    assert first.shared == again.shared != other.shared
+    assert [one.signs for one in first.languages] == [one.signs for one in again.languages]
+    grammars = [one.grammar.following for made in (first, other) for one in made.languages]
+    assert not any(np.array_equal(a, b) for a, b in itertools.combinations(grammars, 2))
+    assert make((5, 9), shared=0.0).shared == {}
+    with pytest.raises(ValueError, match="need 120 motions; there are 100"):
+        make((60, 60), shared=0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--num-train", "30,200"], "give --languages 2"),
+        (["--num-train", "a"], "'a' is neither a whole number nor two like 30,200"),
+        (["--languages", "2", "--num-glosses", "60", "--shared", "0"], "got 0.0, 0.05, 0 and 120"),
+        (["--languages", "2", "--shared", "1.5"], "need --shared from 0 to 1"),
+    ],
+)
+def test_impossible_pairs_say_what_is_allowed(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
+) -> None:
+    with pytest.raises(SystemExit):
+        tool.main([str(tmp_path), *arguments])
+    assert text in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_pair_is_not_written_over(tool: ModuleType, pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tool.main([str(pair), "--languages", "2"])
+    assert "language1 exists; remove it" in capsys.readouterr().err
