@@ -2,7 +2,7 @@
 
 import importlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from signwave.manifest import Clip
     from signwave.prepare import PrepareReport, Problem, Row
     from slr.corpora.statistics import Statistics
+    from slr.datasets.annotations import Published
 
 CORPORA = (
     "phoenix2014",
@@ -25,6 +26,9 @@ CORPORA = (
     "ce-csl",
     "isharah",
     "how2sign",
+    "wlasl",
+    "autsl",
+    "asl-citizen",
     "slrt",
     "vac",
     "fingerspelling",
@@ -36,6 +40,7 @@ EXAMPLES = (
     "slr prepare phoenix2014t raw/PHOENIX-2014-T-release-v3 data/p14t --poses extract",
     "slr prepare videos my-clips data/mine --json",
     "slr prepare fingerspelling package data/fingerspelling",
+    "slr prepare wlasl raw/WLASL data/wlasl100 --subset 100",
 )
 
 
@@ -59,6 +64,7 @@ def prepare(
     pose_python: Annotated[
         str | None, typer.Option(help="A Python that has mediapipe; default: $SIGNWAVE_POSE_PYTHON, then this one.")
     ] = None,
+    subset: Annotated[str, typer.Option(help="A part of the corpus; wlasl: 100, 300, 1000 or 2000 glosses.")] = "",
     num_workers: Annotated[int, typer.Option(min=1, help="Clips worked on at the same time.")] = 4,
     isolate: Isolate = False,
     limit: Limit = None,
@@ -74,6 +80,9 @@ def prepare(
 
     setup_logging(quiet=quiet, verbose=verbose)
     module = _corpus(corpus)
+    if subset and subset not in getattr(module, "SUBSETS", {}):
+        allowed = ", ".join(getattr(module, "SUBSETS", {})) or "none, this corpus has no parts"
+        raise typer.BadParameter(f"'{subset}' is no part of {corpus}; allowed are {allowed}", param_hint="--subset")
     stages = Preparation(
         out_dir=out_dir,
         pack=pack,
@@ -87,14 +96,14 @@ def prepare(
     tables: list[str] = []
 
     def figures(report: "PrepareReport") -> dict[str, Any]:
-        counted = _count(report, found, module, whole=limit is None)
+        counted = _count(report, found, _published(module, subset) if limit is None else None)
         tables.append(counted.table())
         return {"corpus": corpus, "statistics": counted.to_dict(), **stages.figures}
 
     # A corpus whose media lie in one file is checked in the files that are made of it, also when none shall stay.
     with tempfile.TemporaryDirectory(prefix="signwave-") as scratch:
         report = run_prepare(
-            _rows(module, raw_dir, Path(scratch) if dry_run else out_dir),
+            _rows(module, raw_dir, Path(scratch) if dry_run else out_dir, subset),
             out_dir,
             check=module.check,
             isolate=isolate,
@@ -114,22 +123,28 @@ def prepare(
     return report.exit_code
 
 
-def _rows(module: ModuleType, raw_dir: str, out_dir: Path) -> "Iterator[Row | Problem]":
+def _rows(module: ModuleType, raw_dir: str, out_dir: Path, subset: str) -> "Iterator[Row | Problem]":
     """The rows of a corpus; one that holds its media in a single file writes them out as the rows come."""
-    rows: Iterator[Row | Problem]
+    options: dict[str, Any] = {"subset": subset} if subset else {}
     if getattr(module, "WRITES_MEDIA", False):
-        rows = module.prepare(raw_dir, out_dir=out_dir)
-    else:
-        rows = module.prepare(raw_dir)
+        options["out_dir"] = out_dir
+    rows: Iterator[Row | Problem] = module.prepare(raw_dir, **options)
     return rows
 
 
-def _count(report: "PrepareReport", found: "dict[str, list[Clip]]", module: ModuleType, *, whole: bool) -> "Statistics":
+def _published(module: ModuleType, subset: str) -> "Mapping[str, Published] | None":
+    found: Mapping[str, Published] | None = module.SUBSETS[subset] if subset else getattr(module, "PUBLISHED", None)
+    return found
+
+
+def _count(
+    report: "PrepareReport", found: "dict[str, list[Clip]]", published: "Mapping[str, Published] | None"
+) -> "Statistics":
     """Count what was found, and warn where it isn't what was published."""
     from slr.corpora.statistics import statistics
 
     counted = statistics(found)
-    report.warnings += counted.warnings(getattr(module, "PUBLISHED", None) if whole else None)
+    report.warnings += counted.warnings(published)
     return counted
 
 
