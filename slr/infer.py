@@ -25,7 +25,7 @@ from signwave.windows import Passages, Window, windows
 from slr.decoded import Decoded, Posteriors
 from slr.decoding import LM_FILE, Decoding, Spans, make_decoder
 from slr.keypoints.hands import NoHandError
-from slr.medium import KINDS, PAUSE_SECONDS
+from slr.medium import ISOLATED_KIND, KINDS, PAUSE_SECONDS
 from slr.model_loading import build_model, needs_of
 from slr.models.interface import SignModel, first_edge_frames
 from slr.sources import Source, open_source
@@ -77,6 +77,11 @@ class Recognizer:
     ) -> None:
         if stored.kind not in KINDS:
             known = ", ".join(KINDS)
+            if stored.kind == ISOLATED_KIND:
+                raise ArtefactError(
+                    f"{stored.folder}: names single signs, not the signs of a sentence; use `slr islr --model`, or "
+                    "name a run that was trained on sentences"
+                )
             raise ArtefactError(
                 f"{stored.folder}: a model of kind '{stored.kind}', not one of {known}; name another run"
             )

@@ -33,6 +33,9 @@ KINDS = {
     "slr.feature_head": Kind("slr.models.feature_head", "FeatureHead", "features"),
 }
 
+ISOLATED_KIND = "slr.isolated"
+"""Not among them: its models name single signs, see slr.isolated."""
+
 
 def medium_of(model: Path) -> Medium:
     """What a model of a run or bundle folder recognises: clips of poses, videos, or videos with poses beside them.
