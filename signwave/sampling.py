@@ -115,6 +115,10 @@ class BudgetBatchSampler:
         if epoch != self.epoch:
             self.epoch, self.position = epoch, 0
 
+    def passes(self, epoch: int, position: int) -> float:
+        """Passes over the data that are done at a position."""
+        return epoch + position / len(self)
+
     def state_dict(self, *, epoch: int | None = None, position: int | None = None) -> dict[str, Any]:
         """Plain values that `load_state_dict` accepts: where the iteration stands and what the order depends on.
 

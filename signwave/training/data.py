@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pytorch_lightning as pl
 import torch
@@ -18,12 +18,15 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from signwave.batch import Batch
 from signwave.errors import UserError
+from signwave.mixing import MixedSampler
 from signwave.sampling import BudgetBatchSampler, Draw
 from signwave.training.items import Collated, GuardedDataset, ItemLog
 
 log = logging.getLogger(__name__)
 
 _WORKER_GRACE_SECONDS = 10
+
+Sampler: TypeAlias = BudgetBatchSampler | MixedSampler
 
 
 class Dataset(Protocol):
@@ -58,7 +61,7 @@ class BatchStream:
     """
 
     def __init__(
-        self, dataset: Dataset, sampler: BudgetBatchSampler, *, num_batches: int, num_workers: int, items: ItemLog
+        self, dataset: Dataset, sampler: Sampler, *, num_batches: int, num_workers: int, items: ItemLog
     ) -> None:
         self.sampler = sampler
         self.num_batches = num_batches
@@ -93,8 +96,7 @@ class BatchStream:
     @property
     def epoch(self) -> float:
         """Passes over the data consumed so far."""
-        epoch, position = self._consumed
-        return epoch + position / len(self.sampler)
+        return self.sampler.passes(*self._consumed)
 
     def state_dict(self) -> dict[str, Any]:
         """The sampler's state as of the last consumed batch."""
@@ -126,7 +128,7 @@ def _num_units(batch: Batch) -> int:
 class _Endless:
     """Batch sampler that goes through epoch after epoch, so that workers read ahead across their borders."""
 
-    def __init__(self, sampler: BudgetBatchSampler) -> None:
+    def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -217,6 +219,9 @@ class DataModule(pl.LightningDataModule):
         max_bad_share: a split with a larger share of unreadable items stops the run.
     """
 
+    needs_end = False
+    """Whether the order of the batches depends on the length of the run."""
+
     def __init__(
         self,
         train: Dataset,
@@ -265,12 +270,13 @@ class DataModule(pl.LightningDataModule):
             max_items=self.max_items,
         )
 
+    def batches_per_epoch(self, *, num_replicas: int) -> int:
+        """Training batches of each rank in one pass over the training split."""
+        return len(self.sampler("train", num_replicas=num_replicas))
+
     def train_dataloader(self) -> BatchStream:
         """The stream of the whole run, positioned where the loaded state stands."""
-        sampler = self._ranked_sampler("train")
-        train = self.splits["train"]
-        if train is None:
-            raise UserError("this recipe has no 'train' split")
+        train, sampler = self._training()
         self.stream = BatchStream(
             train,
             sampler,
@@ -301,6 +307,13 @@ class DataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state for the stream that `train_dataloader` will make."""
         self._state = state_dict
+
+    def _training(self) -> "tuple[Dataset, Sampler]":
+        """What is trained on, and its order."""
+        train = self.splits["train"]
+        if train is None:
+            raise UserError("this recipe has no 'train' split")
+        return train, self._ranked_sampler("train")
 
     def _evaluation_loader(self, name: str, sampler: BudgetBatchSampler) -> EvaluationLoader:
         split = self.splits[name]

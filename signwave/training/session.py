@@ -165,11 +165,13 @@ class Session:
     def _plan(self) -> None:
         """Length of the run and of the way between validations, in batches of this rank."""
         train, accumulate = self.train, self.train.accumulate_grad_batches
-        per_epoch = len(self.data.sampler("train", num_replicas=self.trainer.world_size))
+        per_epoch = self.data.batches_per_epoch(num_replicas=self.trainer.world_size)
         steps_per_epoch = per_epoch / accumulate
         limits = [train.max_steps] if train.max_steps else []
         if train.max_epochs:
             limits.append(math.ceil(train.max_epochs * steps_per_epoch))
+        if not limits and self.data.needs_end:
+            raise ConfigError("train: batches are mixed by a schedule over the run; set train.max_steps or max_epochs")
         num_steps = min(limits, default=_UNLIMITED_STEPS)
         self.data.num_train_batches = num_steps * accumulate
         val_steps = train.val_every_steps or math.ceil(train.val_every_epochs * steps_per_epoch)

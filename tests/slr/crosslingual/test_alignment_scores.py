@@ -69,7 +69,9 @@ def test_measures_equal_sets_of_frames() -> None:
         true = [(int(a), int(a + b)) for a, b in zip(rng.integers(0, 30, 3), rng.integers(1, 9, 3))]
         starts = np.sort(rng.choice(30, 3, replace=False))
         found = [(int(a), int(a + b)) for a, b in zip(starts, rng.integers(1, 9, 3))]
-        owner = {frame: place for place, span in enumerate(found) for frame in range(*span)}
+        # A segment ends for this measure where the next begins.
+        ends = [min(end, *(start for start, _ in found[place + 1 :]), 99) for place, (_, end) in enumerate(found)]
+        owner = {frame: place for place, (start, _) in enumerate(found) for frame in range(start, ends[place])}
         scores.append(score_clip(Reference(40, ("A", "B", "C"), tuple(true)), found))
         for place, (one, other) in enumerate(zip(true, found)):
             a, b = set(range(*one)), set(range(*other))
