@@ -4,7 +4,7 @@ from signwave.ctc.align import Alignment, align
 from signwave.ctc.beam import BeamOptions, beam_search
 from signwave.ctc.compat import CTCBeamDecoder
 from signwave.ctc.decode import Decoder, DecoderOptions, decode
-from signwave.ctc.extra_tokens import ExtraTokens
+from signwave.ctc.extra_tokens import ExtraTokens, Spec
 from signwave.ctc.fusion import TokenFusion, WordFusion
 from signwave.ctc.greedy import greedy
 from signwave.ctc.hypothesis import Hypothesis
@@ -26,6 +26,7 @@ __all__ = [
     "ExtraTokens",
     "Hypothesis",
     "NgramLm",
+    "Spec",
     "TokenFusion",
     "WordFusion",
     "align",

@@ -26,6 +26,7 @@ class SignBatch(CtcBatch):
         where nothing was changed.
     num_valid: the sum of num_frames, known without asking the device.
     texts: the glosses as they are scored; () where the labels say it all.
+    corpus: the auxiliary corpus that the batch is from; "" for the target's.
     """
 
     frame_labels: Tensor
@@ -34,6 +35,7 @@ class SignBatch(CtcBatch):
     take: Tensor | None = None
     num_valid: int = 0
     texts: tuple[str, ...] = ()
+    corpus: str = ""
 
     def check(self) -> None:
         """Raise ValueError if the fields contradict each other."""

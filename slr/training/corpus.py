@@ -2,6 +2,7 @@
 
 # no `from __future__ import annotations`: OmegaConf reads the types of the fields
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from slr.training.augmentation import FrameAugmentation
 if TYPE_CHECKING:
     from signwave.training.data import DataModule
     from slr.reading import Needs
+    from slr.training.auxiliary import AuxiliaryConfig, AuxiliaryCorpus
     from slr.training.data import ClipDataset, Reader
 
 log = logging.getLogger(__name__)
@@ -70,17 +72,36 @@ class CorpusConfig:
         return Corpus(self, tuple(splits[name] for name in names), Vocabulary.build(texts))
 
     def _clips(self, split: str) -> list[Clip]:
-        folder = Path(self.manifest_dir)
-        if not self.manifest_dir or not folder.is_dir():
-            raise UserError(
-                f"data.manifest_dir={self.manifest_dir or '(empty)'}: no such folder; make it with "
-                "`slr prepare CORPUS RAW OUT` and give it: data.manifest_dir=OUT"
-            )
-        found = [path for path in (folder / f"{split}.jsonl.gz", folder / f"{split}.jsonl") if path.is_file()]
-        if not found:
-            names = ", ".join(sorted(path.name for path in folder.glob("*.jsonl*") if "problems" not in path.name))
-            raise UserError(f"{folder}: has no {split}.jsonl.gz; it has {names or 'no manifest'}; prepare the corpus")
-        return list(manifest.read(found[0]))
+        return split_clips(self.manifest_dir, split, setting="data.manifest_dir")
+
+
+def split_path(folder: str | Path, split: str, *, setting: str) -> Path:
+    """The manifest of a split in a prepared folder.
+
+    Args:
+        folder: what `slr prepare` wrote.
+        split: its name.
+        setting: that names the folder, for messages.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not str(folder) or not Path(folder).is_dir():
+        raise UserError(
+            f"{setting}={str(folder) or '(empty)'}: no such folder; make it with `slr prepare CORPUS RAW OUT` and give "
+            f"it: {setting}=OUT"
+        )
+    folder = Path(folder)
+    found = [path for path in (folder / f"{split}.jsonl.gz", folder / f"{split}.jsonl") if path.is_file()]
+    if not found:
+        names = ", ".join(sorted(path.name for path in folder.glob("*.jsonl*") if "problems" not in path.name))
+        raise UserError(f"{folder}: has no {split}.jsonl.gz; it has {names or 'no manifest'}; prepare the corpus")
+    return found[0]
+
+
+def split_clips(folder: str | Path, split: str, *, setting: str) -> list[Clip]:
+    """The clips of a split; arguments and errors as for `split_path`."""
+    return list(manifest.read(split_path(folder, split, setting=setting)))
 
 
 @dataclass(frozen=True)
@@ -99,8 +120,25 @@ class Corpus:
     def reader(self, needs: "Needs") -> "Reader | None":
         """What reads a clip, where it isn't its file."""
 
-    def batches(self, *, reads: Reads, stride: int, seed: int, budget: int, num_workers: int = 0) -> "DataModule":
-        """The splits as a model reads them.
+    @property
+    def train_manifest(self) -> str:
+        """Path of the training manifest; "" where the clips aren't from a file."""
+        if not self.config.manifest_dir:
+            return ""
+        return str(split_path(self.config.manifest_dir, self.config.train_split, setting="data.manifest_dir"))
+
+    def batches(
+        self,
+        *,
+        reads: Reads,
+        stride: int,
+        seed: int,
+        budget: int,
+        num_workers: int = 0,
+        auxiliary: "Sequence[AuxiliaryCorpus]" = (),
+        mixing: "AuxiliaryConfig | None" = None,
+    ) -> "DataModule":
+        """The splits as a model reads them, training mixed with auxiliary corpora where there are any.
 
         Args:
             reads: what the model reads.
@@ -108,25 +146,38 @@ class Corpus:
             seed: of the training order and of augmentation.
             budget: frames of a padded batch.
             num_workers: loader processes.
+            auxiliary: corpora that are trained on beside this one.
+            mixing: how often they are drawn.
         """
+        from signwave.mixing import Ramp
         from signwave.training.data import DataModule
+        from signwave.training.mixed_data import MixedData
         from slr.reading import Needs
         from slr.training.data import ClipDataset, Tempo
 
         config = self.config
         size_px = (config.height_px, config.width_px) if "frames" in reads else None
         needs = Needs(reads, config.rate_hz, size_px)
-        common: dict[str, Any] = {
-            "vocabulary": self.vocabulary, "needs": needs, "stride": stride, "reader": self.reader(needs)
-        }  # fmt: skip
+        common: dict[str, Any] = {"needs": needs, "stride": stride, "reader": self.reader(needs)}
         tempo = Tempo(config.fewest, config.most, config.max_frames) if config.augment else None
-        train = ClipDataset(self.splits[0], tempo=tempo, augmented=config.augment, **common)
-        dev, test = (ClipDataset(clips, known_only=False, **common) for clips in self.splits[1:])
-        _warn_of_short(train, stride)
-        return DataModule(
-            train, dev, test, budget=budget, seed=seed, num_workers=num_workers, max_items=config.max_items,
-            rate_hz=config.rate_hz,
-        )  # fmt: skip
+        varied: dict[str, Any] = {**common, "tempo": tempo, "augmented": config.augment}
+        train = ClipDataset(self.splits[0], vocabulary=self.vocabulary, **varied)
+        dev, test = (
+            ClipDataset(clips, vocabulary=self.vocabulary, known_only=False, **common) for clips in self.splits[1:]
+        )
+        others = {
+            corpus.name: ClipDataset(corpus.clips, vocabulary=corpus.labeller, corpus=corpus.name, **varied)
+            for corpus in auxiliary
+        }
+        for dataset in (train, *others.values()):
+            _warn_of_short(dataset, stride)
+        options: dict[str, Any] = {
+            "budget": budget, "seed": seed, "num_workers": num_workers, "max_items": config.max_items,
+            "rate_hz": config.rate_hz,
+        }  # fmt: skip
+        if mixing is None or not others:
+            return DataModule(train, dev, test, **options)
+        return MixedData(train, dev, test, auxiliary=others, share=Ramp(mixing.share), alpha=mixing.alpha, **options)
 
 
 def _warn_of_short(train: "ClipDataset", stride: int) -> None:
@@ -140,4 +191,7 @@ def _warn_of_short(train: "ClipDataset", stride: int) -> None:
     ]
     if short:
         some = ", ".join(short[:3])
-        log.warning("%d training clips have more glosses than steps (%s …); CTC leaves them out", len(short), some)
+        whose = f" of {train.corpus}" if train.corpus else ""
+        log.warning(
+            "%d training clips%s have more glosses than steps (%s …); CTC leaves them out", len(short), whose, some
+        )

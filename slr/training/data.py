@@ -18,7 +18,6 @@ from signwave.errors import LabelError, ManifestError
 from signwave.manifest import Clip
 from signwave.media.video import DEFAULT_PICTURE_FPS
 from signwave.sampling import Draw
-from signwave.text import Vocabulary
 from slr.keypoints.layout import NUM_KEYPOINTS
 from slr.reading import Needs, Reading, find_poses, read
 from slr.training.augmentation import NUM_CHANCES
@@ -56,8 +55,8 @@ class SignItem(NamedTuple):
         return len(self.inputs if self.take is None else self.take)
 
 
-def collate(items: Sequence[SignItem]) -> SignBatch:
-    """Pad items to a batch."""
+def collate(items: Sequence[SignItem], *, corpus: str = "") -> SignBatch:
+    """Pad items to a batch; `corpus` names the auxiliary one that they are from."""
     num_frames = [item.num_frames for item in items]
     labels = [torch.tensor(item.labels, dtype=torch.int64) for item in items]
     if all(len(row) == 0 for row in labels):
@@ -76,6 +75,7 @@ def collate(items: Sequence[SignItem]) -> SignBatch:
         take=_pad_all([item.take for item in items]),
         num_valid=sum(num_frames),
         texts=tuple(item.text for item in items),
+        corpus=corpus,
     )
 
 
@@ -95,6 +95,16 @@ class Reader(Protocol):
 
     def __call__(self, clip: Clip, *, seed: int | None) -> Reading:
         """The clip; where it exists in several variants the seed of a training draw chooses one."""
+
+
+class Labeller(Protocol):
+    """Turns glosses into labels: a vocabulary, or one with extra tokens."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text."""
+
+    def unknown(self, text: str) -> list[str]:
+        """The tokens of a text that have no id."""
 
 
 class Tempo(NamedTuple):
@@ -121,6 +131,7 @@ class ClipDataset:
         stride: input frames per step; a change of tempo leaves a clip enough steps for its labels.
         reader: reads a clip, given the draw's seed in training and None elsewhere; None reads its file as `needs` says.
         known_only: False drops labels that the vocabulary lacks (dev and test); the text that is scored keeps them.
+        corpus: name of an auxiliary corpus, for its batches; "" for the target.
 
     Raises:
         ManifestError: a clip is of another kind, its length isn't known, or no clip has the keypoints that are read.
@@ -131,15 +142,17 @@ class ClipDataset:
         self,
         clips: Iterable[Clip],
         *,
-        vocabulary: Vocabulary,
+        vocabulary: Labeller,
         needs: Needs,
         tempo: Tempo | None = None,
         augmented: bool = False,
         stride: int = 4,
         reader: Reader | None = None,
         known_only: bool = True,
+        corpus: str = "",
     ) -> None:
         self.clips = list(clips)
+        self.corpus = corpus
         self.needs = needs
         self.tempo = tempo
         self.augmented = augmented
@@ -178,7 +191,7 @@ class ClipDataset:
 
     def collate(self, items: list[SignItem]) -> SignBatch:
         """Pad items to a batch."""
-        return collate(items)
+        return collate(items, corpus=self.corpus)
 
 
 def read_clip(clip: Clip, *, needs: Needs, seed: int | None = None) -> Reading:
@@ -225,13 +238,13 @@ def _take(
     return ((np.arange(size) + 0.5) * num_frames / size).astype(np.int64)
 
 
-def _labels(clip: Clip, vocabulary: Vocabulary, *, known_only: bool) -> list[int]:
+def _labels(clip: Clip, vocabulary: Labeller, *, known_only: bool) -> list[int]:
     unknown = set(vocabulary.unknown(clip.text))
     if unknown and known_only:
         names = ", ".join(repr(token) for token in sorted(unknown)[:3])
         raise LabelError(
-            f"clip '{clip.id}': {names} not among the {vocabulary.size - 1} tokens of the vocabulary; build it from "
-            "all training texts"
+            f"clip '{clip.id}': {names} not among the glosses of the vocabulary; build it from all training texts, or "
+            "relabel an auxiliary corpus for this target"
         )
     return vocabulary.encode(" ".join(token for token in clip.text.split() if token not in unknown))
 

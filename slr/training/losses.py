@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from signwave.batch import Encoded
-from signwave.ctc import ctc_loss
+from signwave.ctc import CtcLoss, ctc_loss
 from signwave.ctc.peaky import LabelPriors, step_entropy
 from slr.models.interface import MAIN, Distillation, HeadLosses, Heads
 from slr.models.masking import valid_steps
@@ -36,6 +37,7 @@ def objective(
     *,
     priors: LabelPriors | None = None,
     entropy_weight: float = 0.0,
+    ctc: Callable[..., CtcLoss] = ctc_loss,
 ) -> Objective:
     """The loss of one batch.
 
@@ -45,6 +47,7 @@ def objective(
         losses: weights of the terms.
         priors: divide the main head's posteriors by these, which makes its spikes wider; they count this batch.
         entropy_weight: of the main head's mean entropy per step, taken from the loss, which does so too.
+        ctc: the CTC loss; that of `signwave.ctc.ExtraTokens` for labels beyond the vocabulary, without priors then.
 
     Raises:
         ValueError: a weight names a head that the model doesn't have.
@@ -54,7 +57,7 @@ def objective(
     parts: dict[str, Tensor] = {}
     for name, weight in losses.ctc.items():
         head = _head(heads, name)
-        loss = ctc_loss if priors is None or name != MAIN else priors.loss
+        loss = ctc if priors is None or name != MAIN else priors.loss
         result = loss(head.log_probs, head.num_steps, batch.labels, batch.num_labels, ids=batch.ids)
         total = total + weight * result.loss
         parts[f"ctc_{name}"] = result.loss.detach()

@@ -3,14 +3,20 @@
 # no `from __future__ import annotations`: OmegaConf reads the types of the fields
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from signwave.errors import ConfigError
 from signwave.recipe import Parts, Recipe
+from signwave.text import Vocabulary
 from signwave.training.ctc_module import Optimiser, Schedule
 from slr.medium import KINDS
+from slr.training.auxiliary import AuxiliaryConfig
 from slr.training.corpus import CorpusConfig
 from slr.training.decoder_choice import GlossLmConfig
+
+if TYPE_CHECKING:
+    from slr.training.auxiliary import AuxiliaryCorpus
+    from slr.training.recognition import SignRecognition
 
 AnyRecognition = TypeVar("AnyRecognition", bound="RecognitionRecipe")
 
@@ -51,24 +57,33 @@ class RecognitionRecipe(Recipe):
     """Weight of an entropy term against peaky posteriors."""
     prior_alpha: float = 0.0
     """Power of the label priors against peaky posteriors; 0.3 is usual."""
+    initial_run: str = ""
+    """Run or bundle folder whose weights are the start: of the same model settings; where its glosses are others, the
+    output layers start anew."""
+    auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
+    """Other corpora that are trained on beside the target."""
 
     def build(self) -> Parts:
         """The corpus, the model for its glosses, and the module that trains it."""
-        from slr.training.recognition import SignRecognition
-
         corpus = self.data.load()
+        others = self.auxiliary.load(corpus.vocabulary, target_manifest=corpus.train_manifest)
         model = self.model.build(vocab_size=corpus.vocabulary.size)
         self.initialise(model)
+        if self.initial_run:
+            start_from(model, self.initial_run, corpus.vocabulary)
         data = corpus.batches(
             reads=model.reads,
             stride=model.stride,
             seed=self.seed,
             budget=self.train.budget,
             num_workers=self.train.num_workers,
+            auxiliary=others,
+            mixing=self.auxiliary,
         )
         size_px = {"size_px": [self.data.height_px, self.data.width_px]} if "frames" in model.reads else {}
-        module = SignRecognition(
+        module = self._module(
             model,
+            others,
             train_texts=corpus.train_texts,
             augmentation=self.data.augmentation,
             keypoint_augmentation=self.data.keypoint_augmentation,
@@ -91,6 +106,15 @@ class RecognitionRecipe(Recipe):
         )
         return data, module
 
+    def _module(self, model: Any, others: "list[AuxiliaryCorpus]", **options: Any) -> "SignRecognition":
+        from signwave.mixing import Ramp
+        from slr.training.mixed_recognition import MixedRecognition
+        from slr.training.recognition import SignRecognition
+
+        if not others:
+            return SignRecognition(model, **options)
+        return MixedRecognition(model, auxiliary=others, weight=Ramp(self.auxiliary.weight), **options)
+
     def initialise(self, model: Any) -> None:
         """Give the new model the weights that it starts from.
 
@@ -110,7 +134,7 @@ class RecognitionRecipe(Recipe):
     def starts_trained(self, setting: str) -> bool:
         """Whether the layers that a setting of the model freezes start from weights."""
         del setting
-        return bool(self.weights_path)
+        return bool(self.weights_path or self.initial_run)
 
     def smoke(self: AnyRecognition) -> AnyRecognition:
         """Two steps on moving squares that are made up in memory."""
@@ -124,7 +148,9 @@ class RecognitionRecipe(Recipe):
         tiny |= {name: 0 for name in vars(model) if name.startswith("freeze_")}
         model = dataclasses.replace(model, **{name: value for name, value in tiny.items() if hasattr(model, name)})
         train = dataclasses.replace(small.train, budget=200)
-        return dataclasses.replace(small, data=squares, model=model, train=train)
+        return dataclasses.replace(
+            small, data=squares, model=model, train=train, initial_run="", auxiliary=AuxiliaryConfig()
+        )
 
 
 @dataclass
@@ -138,7 +164,9 @@ class TwoStreamRecipe(RecognitionRecipe):
 
     def starts_trained(self, setting: str) -> bool:
         """Whether the layers that a setting of the model freezes start from weights: each stream has its own run."""
-        return bool(self.weights_path or (self.keypoints_run if "pose" in setting else self.frames_run))
+        return bool(
+            self.weights_path or self.initial_run or (self.keypoints_run if "pose" in setting else self.frames_run)
+        )
 
     def initialise(self, model: Any) -> None:
         """Give each stream the weights of its own run."""
@@ -148,6 +176,36 @@ class TwoStreamRecipe(RecognitionRecipe):
         for name, folder in (("rgb", self.frames_run), ("pose", self.keypoints_run)):
             if folder:
                 model.load_stream(bundle.load(folder).state_dict(), name)
+
+
+def start_from(model: Any, folder: str, vocabulary: Vocabulary) -> None:
+    """Give a model the weights of a run; those of the output layers only where the run has the same glosses.
+
+    Raises:
+        ConfigError: the run's model has other settings, or other glosses and output layers that nobody can tell apart.
+    """
+    import copy
+
+    from signwave import bundle
+
+    stored = bundle.load(folder)
+    given, own = stored.state_dict(), model.state_dict()
+    wanted = set(own)
+    if stored.vocabulary != vocabulary:
+        if not hasattr(model, "drop_heads"):
+            raise ConfigError(
+                f"initial_run={folder}: has other glosses, and {type(model).__name__} can't start from them; take a "
+                "keypoint, S3D or two-stream model"
+            )
+        trunk = copy.deepcopy(model)
+        trunk.drop_heads()
+        wanted = set(trunk.state_dict())
+    missing = sorted(name for name in wanted if name not in given or given[name].shape != own[name].shape)
+    if missing:
+        raise ConfigError(
+            f"initial_run={folder}: has no '{missing[0]}' of this model's shape; give a run with the same model settings"
+        )
+    model.load_state_dict({**own, **{name: given[name] for name in wanted}})
 
 
 def kind_of(model: Any) -> str:

@@ -72,7 +72,7 @@ def write_pose_file(
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_pose() -> WritePose:
     """`write_pose(path, [3, 1, 4])` writes a clip of three hand shapes; see `write_pose_file`."""
     pytest.importorskip("pose_format")

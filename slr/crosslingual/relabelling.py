@@ -1,0 +1,379 @@
+"""Sentences of an auxiliary corpus in glosses of the target language, as far as a mapping goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as MappingType
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from signwave import manifest as manifests
+from signwave.ctc import Spec
+from signwave.errors import ArtefactError, UserError
+from signwave.manifest import Clip
+from signwave.rundir import atomic_write, read_json, write_json
+from slr.crosslingual.mapping import Mapping, read_mapping
+from slr.crosslingual.parts import difference
+
+Unmapped = Literal["wildcard", "delete", "drop"]
+Wildcard = Literal["any", "sign"]
+WILDCARD = "*"
+"""How a relabelled sentence writes a sign without a counterpart."""
+MIXTURE = "~"
+"""How it writes one with several: before the auxiliary gloss, whose weights lie beside the manifest."""
+HEADER_FILE, DROPPED_FILE = "relabelled.json", "dropped.jsonl"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Relabelling:
+    """How sentences are relabelled.
+
+    Attributes:
+        unmapped: what becomes of a sign without a target: "wildcard" writes `*`, on which CTC may spend what it wants;
+            "delete" leaves the sign out, so that it is learnt as a blank or as its neighbour; "drop" leaves out the
+            sentence.
+        wildcard: "any" asks nothing of the steps of a wildcard; "sign" that something be signed there.
+        top: target glosses that a sign may stand for, with their weights; 1 takes the best alone.
+        min_share: sentences of which a smaller share of the signs is mapped are dropped; one without any always is.
+        stride: frames per step of the model to be trained; sentences that need more steps than they have are dropped.
+    """
+
+    unmapped: Unmapped = "wildcard"
+    wildcard: Wildcard = "any"
+    top: int = 1
+    min_share: float = 0.0
+    stride: int = 4
+
+    def __post_init__(self) -> None:
+        if self.unmapped not in ("wildcard", "delete", "drop") or self.wildcard not in ("any", "sign"):
+            raise UserError(f"unmapped signs: got {self.unmapped} and {self.wildcard}; see `slr relabel --help`")
+        if self.top < 1 or self.stride < 1 or not 0 <= self.min_share <= 1:
+            raise UserError(
+                f"top and stride must be at least 1 and min_share in [0, 1], got {self.top}, {self.stride} and "
+                f"{self.min_share}"
+            )
+
+
+class Dropped(NamedTuple):
+    """A sentence that is left out, and why: "unmapped", "no gloss" or "too short"."""
+
+    clip: str
+    reason: str
+    text: str
+
+
+@dataclass
+class RelabelReport:
+    """What `relabel_manifest` did; shares are fractions of the tokens of the sentences that stay.
+
+    Attributes:
+        out: the folder.
+        num_clips: sentences of the manifest.
+        num_kept: sentences that stay.
+        num_dropped: reason → sentences.
+        num_tokens: signs of the sentences that stay.
+        num_mapped: of them, signs that got a target gloss.
+        num_soft: of these, signs that stand for several.
+        num_wildcards: signs under a wildcard.
+        num_deleted: signs that were left out.
+        num_repeats: equal labels side by side that weren't there before, each of which costs CTC a blank between them.
+        num_targets: different target glosses.
+        is_old: the folder was there already.
+    """
+
+    out: str
+    num_clips: int = 0
+    num_kept: int = 0
+    num_dropped: dict[str, int] = field(default_factory=dict)
+    num_tokens: int = 0
+    num_mapped: int = 0
+    num_soft: int = 0
+    num_wildcards: int = 0
+    num_deleted: int = 0
+    num_repeats: int = 0
+    num_targets: int = 0
+    is_old: bool = False
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """A folder that `relabel_manifest` wrote.
+
+    Attributes:
+        clips: with labels of the target vocabulary and of `tokens`.
+        tokens: extra label → what it stands for, see `signwave.ctc.ExtraTokens`.
+        target_sha256: of the target's training manifest, "" where none was named.
+        sha256: of the relabelled manifest.
+    """
+
+    clips: list[Clip] = field(repr=False)
+    tokens: dict[str, Spec]
+    target_sha256: str
+    sha256: str
+
+
+class Sentences:
+    """Sentences under a mapping.
+
+    Args:
+        mapping: auxiliary → target glosses.
+        settings: how.
+    """
+
+    def __init__(self, mapping: Mapping, settings: Relabelling) -> None:
+        self.settings = settings
+        self.tokens: dict[str, Spec] = {}
+        self._labels: dict[str, str | None] = {}
+        for row in mapping.rows:
+            target = mapping.target_of(row.source)
+            weights = mapping.soft(row.source, top=settings.top) if settings.top > 1 else ()
+            if target is not None and len(weights) > 1:
+                self.tokens[MIXTURE + row.source] = dict(weights)
+                target = MIXTURE + row.source
+            self._labels[row.source] = target
+        if settings.unmapped == "wildcard":
+            self.tokens[WILDCARD] = settings.wildcard
+
+    def label(self, gloss: str) -> str | None:
+        """What a gloss becomes; None where it has no target."""
+        return self._labels.get(gloss)
+
+    def __call__(self, clip: Clip) -> str | Dropped:
+        """The new label of a clip, or why it is dropped.
+
+        Wildcards side by side become one, which may stand for any number of signs. Equal glosses side by side stay
+        two, as the person signed two.
+        """
+        glosses = clip.text.split()
+        if not glosses:
+            return Dropped(clip.id, "no gloss", "")
+        labels = [self.label(gloss) for gloss in glosses]
+        num_mapped = sum(label is not None for label in labels)
+        least = 1.0 if self.settings.unmapped == "drop" else self.settings.min_share
+        if not num_mapped or num_mapped < least * len(glosses):
+            return Dropped(clip.id, "unmapped", clip.text)
+        found: list[str] = []
+        for label in labels:
+            if label is not None:
+                found.append(label)
+            elif self.settings.unmapped == "wildcard" and found[-1:] != [WILDCARD]:
+                found.append(WILDCARD)
+        if clip.duration_seconds is not None and clip.rate_hz is not None:
+            num_steps = -(-round(clip.duration_seconds * clip.rate_hz) // self.settings.stride)
+            if len(found) + _num_repeats(found) > num_steps:
+                return Dropped(clip.id, "too short", " ".join(found))
+        return " ".join(found)
+
+
+def _num_repeats(labels: Sequence[str]) -> int:
+    return sum(one == other for one, other in itertools.pairwise(labels))
+
+
+def relabel(
+    clips: Iterable[Clip], sentences: Sentences, report: RelabelReport | None = None
+) -> tuple[list[Clip], list[Dropped]]:
+    """Relabel clips, and count into a report.
+
+    Args:
+        clips: with glosses of the auxiliary language.
+        sentences: relabels them.
+        report: gets the counts.
+    """
+    kept: list[Clip] = []
+    dropped: list[Dropped] = []
+    report = report or RelabelReport("")
+    targets: set[str] = set()
+    for clip in clips:
+        report.num_clips += 1
+        text = sentences(clip)
+        if isinstance(text, Dropped):
+            dropped.append(text)
+            continue
+        kept.append(dataclasses.replace(clip, text=text))
+        own = clip.text.split()
+        labels = [sentences.label(gloss) for gloss in own]
+        mapped = [label for label in labels if label is not None]
+        report.num_tokens += len(own)
+        report.num_mapped += len(mapped)
+        report.num_soft += sum(label.startswith(MIXTURE) for label in mapped)
+        missing = len(own) - len(mapped)
+        report.num_wildcards += missing if sentences.settings.unmapped == "wildcard" else 0
+        report.num_deleted += missing if sentences.settings.unmapped == "delete" else 0
+        report.num_repeats += _num_repeats(text.split()) - _num_repeats(own)
+        targets |= set(text.split()) - set(sentences.tokens)
+    report.num_kept, report.num_targets = len(kept), len(targets)
+    report.num_dropped = dict(Counter(one.reason for one in dropped))
+    return kept, dropped
+
+
+def relabel_manifest(
+    manifest: str | Path,
+    mapping: str | Path,
+    out: str | Path,
+    *,
+    settings: Relabelling | None = None,
+    target: str | Path | None = None,
+    other_corpus: bool = False,
+    overwrite: bool = False,
+) -> RelabelReport:
+    """Write a folder with the relabelled sentences; does nothing where it is done.
+
+    The folder holds train.jsonl.gz, which a recipe takes under `auxiliary.corpora`, relabelled.json, which says what
+    it was made from and what its extra labels stand for, and dropped.jsonl.
+
+    Args:
+        manifest: sentences of the auxiliary corpus.
+        mapping: table of `slr map`, edited or not.
+        out: the folder.
+        settings: how.
+        target: training manifest of the target corpus; targets that it doesn't have are refused, and so is training
+            with another corpus.
+        other_corpus: take a manifest whose signs weren't those that were mapped.
+        overwrite: replace a folder of other inputs.
+
+    Raises:
+        ArtefactError: the folder, or the mapping, is of other inputs.
+        UserError: nothing is mapped, or a target gloss isn't among those of the target corpus.
+    """
+    out, settings = Path(out), settings or Relabelling()
+    table = read_mapping(mapping)
+    manifest_sha256 = manifests.file_hash(manifest)
+    known = table.header.get("auxiliary_manifest_sha256", "")
+    if known and known != manifest_sha256 and not other_corpus:
+        raise ArtefactError(
+            f"{mapping}: maps the signs of another manifest ({known[:8]}…, not {manifest_sha256[:8]}…); map those of "
+            f"{manifest}, or give --other-corpus if its glosses name the same signs"
+        )
+    _check_targets(table, mapping, target)
+    facts = {
+        "format": _FORMAT,
+        "manifest_sha256": manifest_sha256,
+        "mapping_sha256": table.sha256,
+        "target_sha256": "" if target is None else manifests.file_hash(target),
+        "settings": dataclasses.asdict(settings),
+    }
+    old = _old_report(out, facts, overwrite=overwrite)
+    if old is not None:
+        return old
+    sentences = Sentences(table, settings)
+    report = RelabelReport(str(out))
+    kept, dropped = relabel(manifests.read(manifest), sentences, report)
+    if not kept:
+        raise UserError(
+            f"{mapping}: of {report.num_clips} sentences none stays ({_reasons(report.num_dropped)}); keep more rows, "
+            "lower --min-share, or leave unmapped signs to wildcards"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / HEADER_FILE).unlink(missing_ok=True)  # its presence means that the folder is whole
+    atomic_write(out / DROPPED_FILE, "".join(json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in dropped))
+    sha256 = manifests.write(out / "train.jsonl.gz", (_moved(clip, out) for clip in kept))
+    figures = {name: value for name, value in vars(report).items() if name not in ("out", "is_old")}
+    header = {"made_from": facts, "train_sha256": sha256, "tokens": sentences.tokens, "figures": figures}
+    write_json(out / HEADER_FILE, header)
+    return report
+
+
+def _check_targets(table: Mapping, path: str | Path, target: str | Path | None) -> None:
+    reserved = [gloss for gloss in table.targets.values() if gloss == WILDCARD or gloss.startswith(MIXTURE)]
+    if reserved:
+        raise UserError(f"{path}: the target gloss '{reserved[0]}' would be read as a wildcard or mixture; rename it")
+    if target is None:
+        return
+    there = {gloss for clip in manifests.read(target) for gloss in clip.text.split()}
+    missing = sorted(set(table.targets.values()) - there)
+    if missing:
+        sources = [source for source, gloss in table.targets.items() if gloss == missing[0]]
+        raise UserError(
+            f"{path}: '{sources[0]}' is mapped to '{missing[0]}', which {target} doesn't have"
+            f"{f', and {len(missing) - 1} others' if len(missing) > 1 else ''}; correct the rows, or set keep to no"
+        )
+
+
+def _old_report(out: Path, facts: MappingType[str, Any], *, overwrite: bool) -> RelabelReport | None:
+    """The report of a folder that is done, if it was made from the same."""
+    if not (out / HEADER_FILE).is_file():
+        others = [path.name for path in out.iterdir()] if out.is_dir() else []
+        if "train.jsonl.gz" in others and DROPPED_FILE not in others and not overwrite:
+            raise ArtefactError(f"{out}: holds a corpus that wasn't relabelled; give another folder")
+        return None
+    found = _header(out)
+    if found["made_from"] == facts:
+        return RelabelReport(str(out), **found["figures"], is_old=True)
+    if not overwrite:
+        raise ArtefactError(
+            f"{out}: was relabelled with {difference(found['made_from'], facts)}; give another folder, or --overwrite"
+        )
+    return None
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    path = folder / HEADER_FILE
+    try:
+        found: dict[str, Any] = read_json(path)
+        if found["made_from"]["format"] != _FORMAT:
+            raise ArtefactError(f"{path}: of another format; relabel the corpus again")
+        found["tokens"], found["train_sha256"], found["figures"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(f"{path}: can't be read ({error}); relabel the corpus again") from error
+    return found
+
+
+def _reasons(counts: MappingType[str, int]) -> str:
+    return ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())) or "the manifest is empty"
+
+
+def _moved(clip: Clip, folder: Path) -> Clip:
+    """The clip with its files named from another folder, so that the two can move together."""
+
+    def relative(path: str) -> str:
+        return os.path.relpath(path, folder) if path else ""
+
+    return dataclasses.replace(clip, path=relative(clip.path), poses_path=relative(clip.poses_path))
+
+
+def is_relabelled(folder: str | Path) -> bool:
+    """Whether a folder was written by `slr relabel`."""
+    return (Path(folder) / HEADER_FILE).is_file()
+
+
+def read_relabelled(folder: str | Path) -> Relabelled:
+    """Read a folder.
+
+    Raises:
+        ArtefactError: its header is damaged, or its sentences aren't those that were written.
+    """
+    folder = Path(folder)
+    header = _header(folder)
+    path = folder / "train.jsonl.gz"
+    if manifests.file_hash(path) != header["train_sha256"]:
+        raise ArtefactError(f"{path}: changed since it was relabelled; edit the mapping instead and relabel again")
+    clips = list(manifests.read(path))
+    return Relabelled(clips, header["tokens"], header["made_from"]["target_sha256"], header["train_sha256"])
+
+
+def to_text(report: RelabelReport) -> str:
+    """A line for people."""
+    share = report.num_mapped / max(1, report.num_tokens)
+    rest = ", ".join(
+        f"{number} {what}"
+        for number, what in (
+            (report.num_wildcards, "under wildcards"),
+            (report.num_deleted, "deleted"),
+            (report.num_soft, "with several targets"),
+            (report.num_repeats, "new repeats"),
+        )
+        if number
+    )
+    dropped = f"; dropped: {_reasons(report.num_dropped)}" if report.num_dropped else ""
+    return (
+        f"{report.out}: {report.num_kept} of {report.num_clips} sentences, {report.num_mapped} of {report.num_tokens} "
+        f"signs mapped ({100 * share:.1f} %) to {report.num_targets} glosses{f'; {rest}' if rest else ''}{dropped}"
+        f"{'; it was there already' if report.is_old else ''}"
+    )
