@@ -13,6 +13,8 @@ from signwave.errors import ArtefactError, ManifestError
 from signwave.manifest import Clip
 from slr.crosslingual.segments import BLANK_GLOSS, SUFFIX, Segment, Segments, read_segments
 
+_TRAIN, _DEV, _TEST = ("train",), ("dev", "val", "validation"), ("test",)
+
 
 class Sign(NamedTuple):
     """One isolated sign.
@@ -43,13 +45,27 @@ class Signs:
         name: of the language.
         signs: in the order of the file.
         sha256: of the file's content.
-        source: the file.
+        source: the file; of a folder, its train split.
     """
 
     name: str
     signs: list[Sign] = field(repr=False)
     sha256: str
     source: str
+
+
+class Splits(NamedTuple):
+    """The dictionary of one language, and what its corpus holds back by its own rules.
+
+    Attributes:
+        train: the dictionary; all of it where the corpus says nothing.
+        dev: signs to choose by; None where the corpus names none.
+        test: signs to measure on; None likewise.
+    """
+
+    train: Signs
+    dev: Signs | None = None
+    test: Signs | None = None
 
 
 def load_signs(
@@ -63,7 +79,8 @@ def load_signs(
     """Read a dictionary.
 
     Args:
-        path: a table of `slr align` (.parquet), or a manifest whose clips are one sign each.
+        path: a table of `slr align` (.parquet), a manifest whose clips are one sign each, or a folder of `slr prepare`
+            with such manifests, whose train split is read.
         name: of the language; "" takes the table's or the manifest's.
         manifest: of a table, where it isn't where the table says.
         min_mean_posterior: segments that the aligner was less sure of are left out.
@@ -73,6 +90,8 @@ def load_signs(
         ArtefactError: the table is damaged, or its manifest has changed since.
         ManifestError: the manifest is wrong, or a clip of an isolated corpus has not exactly one gloss.
     """
+    if Path(path).is_dir():
+        return _isolated(_train_of(Path(path)), name)
     if Path(path).suffix != SUFFIX:
         return _isolated(Path(path), name)
     table = read_segments(path)
@@ -86,6 +105,29 @@ def load_signs(
         )
     signs = [Sign(clips[row.clip], row.gloss, row.start_frame / rate_hz, row.end_frame / rate_hz) for row in kept]
     return Signs(name or table.header.language or table.header.corpus, signs, table.sha256, str(path))
+
+
+def load_splits(path: str | Path, *, name: str = "", min_mean_posterior: float = 0.0) -> Splits:
+    """Read a dictionary, and of a folder the splits of its corpus too.
+
+    Args:
+        path: as for `load_signs`; of a folder also dev (or val, validation) and test, where they are there.
+        name: of the language; "" takes the table's or the manifest's.
+        min_mean_posterior: segments that the aligner was less sure of are left out.
+
+    Raises:
+        ArtefactError: see `load_signs`.
+        ManifestError: see `load_signs`; or the folder has no train split.
+    """
+    train = load_signs(path, name=name, min_mean_posterior=min_mean_posterior)
+    if not Path(path).is_dir():
+        return Splits(train)
+    dev, test = (_manifest_in(Path(path), names) for names in (_DEV, _TEST))
+    return Splits(
+        train,
+        None if dev is None else _isolated(dev, train.name),
+        None if test is None else _isolated(test, train.name),
+    )
 
 
 def split_by_origin(signs: Sequence[Sign], *, held_out: float = 0.1, seed: int = 0) -> tuple[list[int], list[int]]:
@@ -129,6 +171,23 @@ def _clips_of(table: Segments, path: str | Path, manifest: str | Path | None) ->
     return {clip.id: clip for clip in manifests.read(where)}
 
 
+def _manifest_in(folder: Path, names: Sequence[str]) -> Path | None:
+    """The manifest of the first split that is there."""
+    paths = [folder / f"{name}{suffix}" for name in names for suffix in (".jsonl.gz", ".jsonl")]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _train_of(folder: Path) -> Path:
+    found = _manifest_in(folder, _TRAIN)
+    if found is None:
+        names = ", ".join(sorted(path.name for path in folder.glob("*.jsonl*") if "problems" not in path.name))
+        raise ManifestError(
+            f"{folder}: has no train.jsonl.gz; it has {names or 'no manifest'}; give a folder of `slr prepare`, one "
+            "manifest of isolated signs, or a table of `slr align`"
+        )
+    return found
+
+
 def _isolated(path: Path, name: str) -> Signs:
     signs = []
     for number, clip in enumerate(manifests.read(path), 1):
@@ -141,4 +200,6 @@ def _isolated(path: Path, name: str) -> Signs:
         signs.append(Sign(clip, glosses[0]))
     if not signs:
         raise ManifestError(f"{path}: holds no clip; prepare the corpus again")
-    return Signs(name or signs[0].clip.language or path.parent.name, signs, manifests.file_hash(path), str(path))
+    return Signs(
+        name or signs[0].clip.language or path.resolve().parent.name, signs, manifests.file_hash(path), str(path)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +50,12 @@ class BagBatch(Batch):
     points: Tensor | None = None
     chances: Tensor | None = None
 
+    @property
+    def num_frames(self) -> Tensor:
+        """(B * K,) int64, frames of each window."""
+        num_bags, num_instances, size = self.inputs.shape[:3]
+        return torch.full((num_bags * num_instances,), size, dtype=torch.int64, device=self.inputs.device)
+
 
 class Bag(NamedTuple):
     """One sign on its way into a batch; see BagBatch."""
@@ -89,12 +96,18 @@ class Windows:
             raise ValueError("windows need a rate")
         self.needs, self.rate_hz, self.window_frames = needs, needs.rate_hz, window_frames
         self._read_clip = read_clip
-        self._cache: OrderedDict[str, Reading] = OrderedDict()
+        self._cache: OrderedDict[tuple[object, ...], Reading] = OrderedDict()
 
     def span_of(self, sign: Sign) -> tuple[int, int]:
-        """Half-open frames of a sign, counted from the start of its clip; at least one."""
+        """Half-open frames of a sign, counted from the start of its clip; at least one.
+
+        Raises:
+            MediaError: nobody knows how long the clip is.
+        """
         clip = sign.clip
-        size = max(1, round((clip.duration_seconds or 0.0) * self.rate_hz))
+        if not clip.duration_seconds:
+            raise MediaError(clip.path, "has no length in its manifest; prepare the corpus again", kind="empty")
+        size = max(1, round(clip.duration_seconds * self.rate_hz))
         start = min(round(sign.start_seconds * self.rate_hz), size - 1)
         end = size if sign.end_seconds is None else min(round(sign.end_seconds * self.rate_hz), size)
         return start, max(end, start + 1)
@@ -112,8 +125,7 @@ class Windows:
         Returns:
             A reading of K * window_frames frames.
         """
-        steps = (np.arange(self.window_frames) - (self.window_frames - 1) / 2) * tempo
-        wanted = np.round(centres[:, None] + steps).astype(np.int64).ravel()
+        wanted = self._wanted(centres, tempo).ravel()
         low, reading = self._around(sign.clip, int(wanted.min()), int(wanted.max()) + 1)
         places = np.clip(wanted - low, 0, len(reading.inputs) - 1)
         points = None if reading.points is None else reading.points[np.minimum(places, len(reading.points) - 1)]
@@ -122,20 +134,27 @@ class Windows:
     def frames(self, sign: Sign, centres: NDArray[np.float64], *, tempo: float = 1.0) -> NDArray[np.bool_]:
         """(K, T) bool, which frames of the windows belong to the sign."""
         start, end = self.span_of(sign)
-        steps = (np.arange(self.window_frames) - (self.window_frames - 1) / 2) * tempo
-        wanted = np.round(centres[:, None] + steps)
+        wanted = self._wanted(centres, tempo)
         return np.asarray((wanted >= start) & (wanted < end))
+
+    def _wanted(self, centres: NDArray[np.float64], tempo: float) -> NDArray[np.int64]:
+        """(K, T) int64, frames of the windows, those beyond the ends of the clip too."""
+        steps = (np.arange(self.window_frames) - (self.window_frames - 1) / 2) * tempo
+        # Not np.round, which brings halves to even numbers: a window about a whole frame would see every other twice.
+        return np.floor(centres[:, None] + steps + 0.5).astype(np.int64)
 
     def _around(self, clip: Clip, low: int, high: int) -> tuple[int, Reading]:
         """Where a reading starts, and the reading."""
         if self.needs.reads != "keypoints":
             low = max(0, low)
             return low, self._read(clip, low / self.rate_hz, max(high, low + 1) / self.rate_hz)
-        if clip.id not in self._cache:
-            self._cache[clip.id] = self._read(clip, 0.0, None)
+        # The id alone isn't enough: ids are unique within a split of one corpus.
+        key = (clip.id, clip.path, clip.poses_path, clip.start_seconds, clip.end_seconds)
+        if key not in self._cache:
+            self._cache[key] = self._read(clip, 0.0, None)
             if len(self._cache) > _CACHED_CLIPS:
                 self._cache.popitem(last=False)
-        return 0, self._cache[clip.id]
+        return 0, self._cache[key]
 
     def _read(self, clip: Clip, start: float, end: float | None) -> Reading:
         if end is not None and clip.duration_seconds is not None:
@@ -146,6 +165,9 @@ class Windows:
         found = read_span(clip, start, end, needs=self.needs)
         if not len(found.inputs):
             raise MediaError(clip.path, "has no frame in the span of a sign; align the corpus again", kind="empty")
+        if self.needs.reads == "frames+keypoints" and found.points is None:
+            reason = "has no keypoints beside it, and two streams need them; prepare the corpus with --poses"
+            raise MediaError(clip.path, reason, kind="missing")
         return found
 
 
@@ -158,17 +180,28 @@ class Dictionary:
         signs: what is looked at.
         labels: class of each, 0 for blanks.
         glosses: of the classes; the first is the blank.
+        split: by which rule these signs were held back, for people.
+        num_unknown: signs that are not among them because their gloss is no class.
     """
 
     name: str
     signs: Sequence[Sign]
     labels: Sequence[int]
     glosses: tuple[str, ...]
+    split: str = ""
+    num_unknown: int = 0
 
-    def part(self, places: Sequence[int]) -> Dictionary:
-        """Some of its signs."""
-        signs, labels = [self.signs[i] for i in places], [self.labels[i] for i in places]
-        return Dictionary(self.name, signs, labels, self.glosses)
+
+class _Unread:
+    """Tells each clip that can't be read once."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def tell(self, language: str, sign: Sign, problem: str) -> None:
+        if (language, sign.clip.id) not in self._told:
+            self._told.add((language, sign.clip.id))
+            log.warning("clip '%s' of %s left out: %s", sign.clip.id, language, problem)
 
 
 def sign_weights(labels: Sequence[int], balance: Balance) -> NDArray[np.float64]:
@@ -184,6 +217,8 @@ def sign_weights(labels: Sequence[int], balance: Balance) -> NDArray[np.float64]
 
 class TrainBags:
     """Training batches, each an item: the language turns with the item's number, the signs come from its seed.
+
+    For a sign that can't be read another one is drawn; each such clip is told once.
 
     Args:
         dictionaries: what is learnt.
@@ -207,6 +242,7 @@ class TrainBags:
         self.dictionaries, self.windows = list(dictionaries), windows
         self.num_bags, self.num_instances, self.tempo = num_bags, num_instances, tempo
         self.weights = [sign_weights(one.labels, balance) for one in self.dictionaries]
+        self._unread = _Unread()
 
     @property
     def lengths(self) -> list[int]:
@@ -231,29 +267,29 @@ class TrainBags:
 
     def _bag(self, number: int, rng: np.random.Generator) -> Bag:
         dictionary = self.dictionaries[number]
-        for attempt in range(_TRIES):
+        problem = ""
+        for _ in range(_TRIES):
             place = int(rng.choice(len(dictionary.signs), p=self.weights[number]))
             sign = dictionary.signs[place]
-            start, end = self.windows.span_of(sign)
-            centres = np.sort(rng.uniform(start - 0.5, end - 0.5, self.num_instances))
-            tempo = float(self.tempo ** rng.uniform(-1, 1))
             try:
+                start, end = self.windows.span_of(sign)
+                centres = np.sort(rng.uniform(start - 0.5, end - 0.5, self.num_instances))
+                tempo = float(self.tempo ** rng.uniform(-1, 1))
                 reading = self.windows(sign, centres, tempo=tempo)
             except (UserError, OSError) as error:
-                if attempt + 1 == _TRIES:
-                    raise
-                log.warning("clip '%s' of %s left out: %s", sign.clip.id, dictionary.name, error)
+                problem = str(error)
+                self._unread.tell(dictionary.name, sign, problem)
                 continue
             chances = rng.random(NUM_CHANCES, dtype=np.float32)
             inside = self.windows.frames(sign, centres, tempo=tempo)
             return _bag(reading, inside, dictionary.labels[place], place, chances)
-        raise AssertionError  # the last attempt has returned or raised
+        raise UserError(f"none of {_TRIES} signs of {dictionary.name} that were drawn can be read; the last: {problem}")
 
 
 class EvaluationBags:
     """Signs in order, in batches of one language, each sign seen through windows spread evenly over it.
 
-    A sign that can't be read is told at once and left out.
+    A sign that can't be read is left out; each such clip is told once.
     """
 
     def __init__(
@@ -265,6 +301,7 @@ class EvaluationBags:
             for number, one in enumerate(self.dictionaries)
             for first in range(0, len(one.signs), num_bags)
         ]
+        self._unread = _Unread()
 
     @property
     def lengths(self) -> list[int]:
@@ -284,7 +321,7 @@ class EvaluationBags:
                 bags.append(self.bag(dictionary.signs[place], dictionary.labels[place], place))
             except (UserError, OSError) as error:
                 problem = str(error)
-                log.warning("clip '%s' of %s left out: %s", dictionary.signs[place].clip.id, dictionary.name, error)
+                self._unread.tell(dictionary.name, dictionary.signs[place], problem)
         if not bags:
             raise UserError(f"none of {len(places)} signs of {dictionary.name} can be read; the last: {problem}")
         return stack(bags, dictionary.name)
@@ -335,3 +372,12 @@ def stack(bags: Sequence[Bag], language: str) -> BagBatch:
 def by_bag(values: Tensor, num_bags: int) -> Tensor:
     """(B, K, …) from (B * K, …)."""
     return values.reshape(num_bags, -1, *values.shape[1:])
+
+
+def mean_of_bags(log_probs: Tensor, num_bags: int) -> Tensor:
+    """(B, V) float32, natural log of the mean probability of a bag's windows. log_probs: (B * K, V) float32, as such.
+
+    In logs throughout: a cosine classifier gives probabilities of e^-60, which must keep their order.
+    """
+    windows = by_bag(log_probs, num_bags)
+    return windows.logsumexp(1) - math.log(windows.shape[1])

@@ -17,7 +17,7 @@ from signwave.bundle import Bundle
 from signwave.command import pick_device
 from signwave.errors import ArtefactError, UserError
 from slr.crosslingual.signs import Sign
-from slr.isolated.bags import Bag, BagBatch, EvaluationBags, Windows, by_bag, stack
+from slr.isolated.bags import Bag, BagBatch, EvaluationBags, Windows, by_bag, mean_of_bags, stack
 from slr.isolated.model import IsolatedSigns
 from slr.isolated.module import KIND
 from slr.reading import Needs
@@ -65,7 +65,9 @@ class IsolatedRecognizer:
             self.rate_hz, self.window_frames = float(info["rate_hz"]), int(info["window_frames"])
             self.model = IsolatedSigns(**stored.config)
             self.model.load_state_dict(stored.state_dict())
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if {name: len(glosses) for name, glosses in self._glosses.items()} != stored.config["num_classes"]:
+                raise ValueError("its glosses are not its classes")
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ArtefactError(f"{stored.folder}: can't be used ({reason}); export the model again") from error
         self.name, self.digest = str(info.get("name", KIND)), stored.digest
@@ -139,17 +141,14 @@ class IsolatedRecognizer:
         return stack(bags, "") if bags else None
 
     def _look(self, batch: BagBatch) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-        inputs = batch.inputs.flatten(0, 1)
-        sizes = torch.full((len(inputs),), inputs.shape[1], dtype=torch.int64, device=inputs.device)
         points = None if batch.points is None else batch.points.flatten(0, 1)
         with torch.inference_mode():
-            pooled = self.model(inputs, sizes, points=points).whole
+            pooled = self.model(batch.inputs.flatten(0, 1), batch.num_frames, points=points).whole
             embedded = functional.normalize(by_bag(self.model.embed(pooled), len(batch)).mean(1), dim=-1)
             rows = {name: self._calibrated(pooled, name, len(batch)) for name in self._glosses}
         return embedded.cpu().numpy(), rows
 
     def _calibrated(self, pooled: dict[str, Tensor], language: str, num_bags: int) -> NDArray[np.float32]:
-        windows = by_bag(self.model.probabilities(pooled, language).exp(), num_bags)
-        mean = windows.mean(1).clamp(min=1e-12).log() / self._temperatures[language]
-        found: NDArray[np.float32] = mean.log_softmax(1).float().cpu().numpy()
+        mean = mean_of_bags(self.model.probabilities(pooled, language), num_bags)
+        found: NDArray[np.float32] = (mean / self._temperatures[language]).log_softmax(1).float().cpu().numpy()
         return found

@@ -75,9 +75,9 @@ def soft_targets(
 ) -> Tensor:
     """(V, V) float32, row y is what a sign of class y should give.
 
-    Without vectors the smoothing is spread evenly. With them it goes to classes whose words are alike: a softmax of
-    cosine similarities over the temperature (NLA-SLR, Zuo et al., CVPR 2023, §3.3); the blank, and words without a
-    vector, keep the even share.
+    Without vectors the smoothing is spread evenly over all classes. With them a word's goes to the other words that
+    are like it: a softmax of cosine similarities over the temperature, the word itself left out (NLA-SLR, Zuo et al.,
+    CVPR 2023, §3.3). The rows of the blank, and of words without a vector, stay even.
 
     Args:
         glosses: of the classes, the blank first.
@@ -90,10 +90,11 @@ def soft_targets(
     if vectors:
         found = {place: vectors.get(gloss, vectors.get(gloss.lower())) for place, gloss in enumerate(glosses) if place}
         places = [place for place, vector in found.items() if vector is not None]
-        if places:
+        if len(places) > 1:
             rows = functional.normalize(torch.tensor([list(found[place] or ()) for place in places]), dim=-1)
+            similarities = (rows @ rows.T / temperature).fill_diagonal_(-math.inf)
             alike = torch.zeros(len(places), size)
-            alike[:, places] = torch.softmax(rows @ rows.T / temperature, dim=-1)
+            alike[:, places] = torch.softmax(similarities, dim=-1)
             spread[places] = alike
     return (1 - smoothing) * torch.eye(size) + smoothing * spread
 

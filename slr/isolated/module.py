@@ -15,14 +15,15 @@ from torch import Tensor
 from signwave import bundle, command
 from signwave.training.ctc_module import learning_rate_factor
 from slr.crosslingual.segments import BLANK_GLOSS
-from slr.isolated.bags import BagBatch, Dictionary, by_bag
+from slr.isolated.bags import BagBatch, Dictionary, by_bag, mean_of_bags
 from slr.isolated.figures import figures, fit_temperature, ranks
 from slr.isolated.losses import BagLossConfig, bag_losses
 from slr.isolated.model import IsolatedSigns, Pooled
+from slr.medium import ISOLATED_KIND
 from slr.training.augmentation import FrameAugmentation
 
-KIND = "slr.isolated"
-"""Kind of the bundle. Not among slr.medium.KINDS, whose models name the signs of whole sentences."""
+KIND = ISOLATED_KIND
+"""Kind of the bundle."""
 Augment = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -45,6 +46,8 @@ class _Seen:
 
 class IsolatedTraining(pl.LightningModule):
     """Bags in, cross-entropies of windows, bags and foregrounds; chosen by the mean top-1 of the languages.
+
+    Where there are no test signs the test round measures nothing; it only fits the temperatures on dev.
 
     Args:
         model: what is trained.
@@ -117,22 +120,24 @@ class IsolatedTraining(pl.LightningModule):
         self.log("train/loss", parts["total"].detach(), batch_size=len(batch), prog_bar=True)
         for name in ("instance", "bag", "foreground"):
             self.log(f"train/{name}", parts[name].detach(), batch_size=len(batch))
-        return parts["total"]
+        if self.trainer.world_size == 1:
+            return parts["total"]
+        # The batches of two ranks may be of two languages, and ranks wait for a gradient of every classifier.
+        return parts["total"] + 0.0 * torch.stack([p.sum() for p in self.model.classifiers.parameters()]).sum()
 
     def pool(self, batch: BagBatch, *, with_foreground: bool = False) -> Pooled:
         """What the trunk sees in the windows of a batch, (B * K, D) for each stream."""
-        inputs = batch.inputs.flatten(0, 1)
-        sizes = torch.full((len(inputs),), inputs.shape[1], dtype=torch.int64, device=inputs.device)
-        points = None if batch.points is None else batch.points.flatten(0, 1)
         pooled: Pooled = self.model(
-            inputs, sizes, points=points, foreground=batch.foreground.flatten(0, 1) if with_foreground else None
+            batch.inputs.flatten(0, 1),
+            batch.num_frames,
+            points=None if batch.points is None else batch.points.flatten(0, 1),
+            foreground=batch.foreground.flatten(0, 1) if with_foreground else None,
         )
         return pooled
 
     def log_probs(self, batch: BagBatch) -> Tensor:
         """(B, V) float32, natural log of the mean probability of a bag's windows."""
-        windows = self.model.probabilities(self.pool(batch).whole, batch.language).exp()
-        return by_bag(windows, len(batch)).mean(1).clamp(min=1e-12).log()
+        return mean_of_bags(self.model.probabilities(self.pool(batch).whole, batch.language), len(batch))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last round."""
@@ -143,11 +148,16 @@ class IsolatedTraining(pl.LightningModule):
         self._seen.add(batch, self.log_probs(batch))
 
     def on_validation_epoch_end(self) -> None:
-        """Log val/error, one less the mean top-1 of the languages; dev is small, so each rank sees its share alone."""
+        """Log val/error, one less the mean top-1 of the languages; dev is small, so each rank sees its share alone.
+
+        Blanks count only where a language has nothing else: a corpus may hold as many of them as signs.
+        """
         rates = []
-        for language, labels in self._seen.labels.items():
-            right = ranks(self._seen.log_probs(language), torch.tensor(labels)) == 0
-            rates.append(float(right.float().mean()))
+        for language, found in self._seen.labels.items():
+            labels = torch.tensor(found)
+            right = ranks(self._seen.log_probs(language), labels) == 0
+            counted = labels > 0 if bool((labels > 0).any()) else labels == 0
+            rates.append(float(right[counted].float().mean()))
         self.log("val/error", 1 - sum(rates) / max(1, len(rates)), batch_size=1, prog_bar=True, sync_dist=True)
 
     def on_test_start(self) -> None:
@@ -165,12 +175,18 @@ class IsolatedTraining(pl.LightningModule):
             self._figures["dev"] = self._tell("dev", seen, 0)
         self._seen = _Seen()
 
+    @property
+    def _has_test(self) -> bool:
+        return any(len(test.signs) for _, test in self.dictionaries.values())
+
     def test_step(self, batch: BagBatch, batch_idx: int) -> None:
         """Keep the outputs."""
         self._seen.add(batch, self.log_probs(batch))
 
     def on_test_epoch_end(self) -> None:
         """Log test/top1 and the like, as means over languages."""
+        if not self._has_test:
+            return
         found = self._figures["test"] = self._tell("test", self._seen, 1)
         for name in ("top1", "top5", "class_top1"):
             rates = [figure[name] for figure in found.values() if name in figure]
@@ -205,20 +221,32 @@ class IsolatedTraining(pl.LightningModule):
     def _tell(self, split: str, seen: _Seen, number: int) -> dict[str, Any]:
         found = {}
         for language, labels in seen.labels.items():
-            signs = self.dictionaries[language][number].signs
-            origins = [signs[place].origin for place in seen.places[language]]
+            dictionary = self.dictionaries[language][number]
+            origins = [dictionary.signs[place].origin for place in seen.places[language]]
             calibrated = (seen.log_probs(language) / self.temperatures[language]).log_softmax(1)
-            found[language] = figures(calibrated, labels, origins)
-            if "top1" in found[language]:
-                one = found[language]
-                low, high = one["interval_95"]
-                command.say(
-                    f"{split}, {language}: top-1 {100 * one['top1']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], top-5 "
-                    f"{100 * one['top5']:.1f} %; by class {100 * one['class_top1']:.1f} and "
-                    f"{100 * one['class_top5']:.1f} %; {one['num_signs']} signs of {one['num_classes']} glosses"
-                    + (f"; {100 * one['blank_recall']:.1f} % of {BLANK_GLOSS} known" if "blank_recall" in one else "")
-                )
+            found[language] = {
+                **figures(calibrated, labels, origins),
+                "split": dictionary.split,
+                "num_unknown": dictionary.num_unknown,
+                "num_failed": len(dictionary.signs) - len(labels),  # --smoke looks at one batch: the rest counts here
+            }
+            if "top1" in found[language] and self.trainer.is_global_zero:
+                command.say(f"{split}, {language} ({dictionary.split}): {_line(found[language])}")
         return found
+
+
+def _line(one: Mapping[str, Any]) -> str:
+    low, high = one["interval_95"]
+    told = [
+        f"top-1 {100 * one['top1']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], top-5 {100 * one['top5']:.1f} %",
+        f"by class {100 * one['class_top1']:.1f} and {100 * one['class_top5']:.1f} %",
+        f"{one['num_signs']} signs of {one['num_classes']} glosses",
+    ]
+    if one["num_unknown"] or one["num_failed"]:
+        told[-1] += f" ({one['num_unknown']} of glosses without training signs, {one['num_failed']} not looked at)"
+    if "blank_recall" in one:
+        told.append(f"{100 * one['blank_recall']:.1f} % of {BLANK_GLOSS} known")
+    return "; ".join(told)
 
 
 def make_targets(dictionaries: Sequence[Dictionary], make: Callable[[Dictionary], Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from slr.training.augmentation import FrameAugmentation
 from slr.training.recipe import OptimiserConfig, kind_of
 
 if TYPE_CHECKING:
-    from slr.crosslingual.signs import Signs
+    from slr.crosslingual.signs import Sign, Splits
     from slr.isolated.bags import Balance, Dictionary, Windows
     from slr.reading import Needs
 
@@ -23,13 +23,16 @@ AnyIsolated = TypeVar("AnyIsolated", bound="IsolatedRecipe")
 
 log = logging.getLogger(__name__)
 
+OFFICIAL, BY_ORIGIN = "official split", "split by clip of origin"
+
 
 @dataclass
 class DictionariesConfig:
     """The dictionaries, and how bags are drawn from them."""
 
     languages: dict[str, str] = field(default_factory=dict)
-    """Name → table of `slr align` (.parquet), or manifest of an isolated corpus, whose clips have one gloss each."""
+    """Name → table of `slr align` (.parquet), manifest of an isolated corpus, whose clips have one gloss each, or
+    folder of `slr prepare` with such manifests, whose own splits are then kept."""
     rate_hz: float = 25.0
     height_px: int = 224
     width_px: int = 224
@@ -44,13 +47,14 @@ class DictionariesConfig:
     tempo: float = 1.25
     """Windows are drawn at a tempo of 1 / tempo to tempo."""
     dev_share: float = 0.1
-    """Share of the clips whose signs choose the weights and calibrate; split by clip, never by sign."""
+    """Share of the clips whose signs choose the weights and calibrate; split by clip, never by sign. Not for a folder
+    with a dev split of its own."""
     test_share: float = 0.1
-    """Share of the clips whose signs are only measured."""
+    """Share of the clips whose signs are only measured. Not for a folder with a test split of its own."""
     min_mean_posterior: float = 0.0
     """Segments that the aligner was less sure of are left out."""
     min_instances: int = 1
-    """Glosses with fewer training signs are left out."""
+    """Glosses with fewer training signs are left out; dev and test signs of them are counted, not measured."""
     augment: bool = True
     augmentation: FrameAugmentation = field(default_factory=FrameAugmentation)
     keypoint_augmentation: KeypointAugmentation = field(default_factory=KeypointAugmentation)
@@ -65,16 +69,17 @@ class DictionariesConfig:
         if not 0 <= self.dev_share < 1 or not 0 <= self.test_share < 1:
             raise ConfigError(f"data.dev_share and test_share must be in [0, 1): {self.dev_share}, {self.test_share}")
 
-    def load(self) -> "list[Signs]":
+    def load(self) -> "list[Splits]":
         """Read the dictionaries."""
-        from slr.crosslingual.signs import load_signs
+        from slr.crosslingual.signs import load_splits
 
         if not self.languages:
             raise UserError(
-                "data.languages is empty; give a table or manifest for each language: data.languages.NAME=FILE.parquet"
+                "data.languages is empty; give a table, a manifest or a folder of `slr prepare` for each language: "
+                "data.languages.NAME=FILE.parquet"
             )
         return [
-            load_signs(path, name=name, min_mean_posterior=self.min_mean_posterior)
+            load_splits(path, name=name, min_mean_posterior=self.min_mean_posterior)
             for name, path in self.languages.items()
         ]
 
@@ -116,8 +121,8 @@ class IsolatedRecipe(Recipe):
         from slr.isolated.module import IsolatedTraining, make_targets
         from slr.reading import Needs
 
-        signs = self.data.load()
-        splits = [split(one, self.data, self.seed) for one in signs]
+        loaded = self.data.load()
+        splits = [split(one, self.data, self.seed) for one in loaded]
         train = [parts[0] for parts in splits]
         trunk = self.model.build(vocab_size=2)
         config: dict[str, Any] = {
@@ -143,7 +148,7 @@ class IsolatedRecipe(Recipe):
         ]
         dev, test = (part if len(part) else None for part in held_out)
         data = DataModule(
-            bags, dev, test, budget=max(max(part.lengths) for part in (bags, dev, test) if part is not None),
+            bags, dev, test or dev, budget=max(max(part.lengths) for part in (bags, dev, test) if part is not None),
             seed=self.seed, num_workers=self.train.num_workers, max_items=1, rate_hz=self.data.rate_hz,
         )  # fmt: skip
         vectors = {name: read_vectors(path) for name, path in self.word_vectors.items()}
@@ -178,7 +183,7 @@ class IsolatedRecipe(Recipe):
                 "window_frames": self.data.window_frames,
                 "evaluation_instances": self.data.evaluation_instances,
                 "glosses": {one.name: list(one.glosses) for one in train},
-                "sources": {one.name: {"path": one.source, "sha256": one.sha256} for one in signs},
+                "sources": {one.train.name: _source(one) for one in loaded},
                 **({"size_px": list(size_px)} if size_px else {}),
             },
         )
@@ -194,10 +199,13 @@ class IsolatedRecipe(Recipe):
             "sigma_px": 1.0, "heatmap_height_px": made.height_px // 2, "heatmap_width_px": made.width_px // 2,
         }  # fmt: skip
         model = dataclasses.replace(model, **{name: value for name, value in tiny.items() if hasattr(model, name)})
-        return dataclasses.replace(small, data=made, model=model)
+        train = dataclasses.replace(small.train, num_workers=0)  # processes take longer to start than this to read
+        return dataclasses.replace(small, data=made, model=model, train=train)
 
     def _initialise(self, model: Any) -> None:
         if self.weights_path:
+            if not hasattr(model.trunk, "load_backbone"):
+                raise ConfigError(f"weights_path={self.weights_path}: this model has no backbone to load; leave it out")
             model.trunk.load_backbone(self.weights_path)
         if not self.initial_run:
             return
@@ -215,8 +223,10 @@ class IsolatedRecipe(Recipe):
         model.trunk.load_state_dict(fitting)
 
 
-def split(signs: "Signs", config: DictionariesConfig, seed: int) -> "tuple[Dictionary, Dictionary, Dictionary]":
-    """Training, dev and test signs of a language, by the clip they were cut from; classes are those of training.
+def split(splits: "Splits", config: DictionariesConfig, seed: int) -> "tuple[Dictionary, Dictionary, Dictionary]":
+    """Training, dev and test signs of a language; classes are those of training.
+
+    What the corpus holds back stays as it is; else signs are held back by the clip they were cut from.
 
     Raises:
         UserError: nothing is left to train on.
@@ -225,23 +235,55 @@ def split(signs: "Signs", config: DictionariesConfig, seed: int) -> "tuple[Dicti
     from slr.crosslingual.signs import split_by_origin
     from slr.isolated.bags import Dictionary
 
-    rest, test = split_by_origin(signs.signs, held_out=config.test_share, seed=seed)
-    kept, chosen = split_by_origin([signs.signs[i] for i in rest], held_out=config.dev_share, seed=seed + 1)
-    train, dev = [rest[i] for i in kept], [rest[i] for i in chosen]
-    counts = Counter(signs.signs[i].gloss for i in train)
+    name, train = splits.train.name, splits.train.signs
+    held: list[tuple[list[Sign], str]] = []
+    for official, share, offset in ((splits.test, config.test_share, 0), (splits.dev, config.dev_share, 1)):
+        if official is not None:
+            held.append((official.signs, OFFICIAL))
+            continue
+        kept, chosen = split_by_origin(train, held_out=share, seed=seed + offset)
+        held.append(([train[i] for i in chosen], BY_ORIGIN))
+        train = [train[i] for i in kept]
+    _warn_of_overlap(splits)
+    counts = Counter(sign.gloss for sign in train)
     frequent = sorted(gloss for gloss, size in counts.items() if size >= config.min_instances and gloss != BLANK_GLOSS)
     if not frequent:
         raise UserError(
-            f"{signs.source}: no gloss has {config.min_instances} training signs; lower data.min_instances or dev_share"
+            f"{splits.train.source}: no gloss has {config.min_instances} training signs; lower data.min_instances, "
+            "dev_share or test_share"
         )
-    if len(frequent) + 1 < len(counts):
-        rare = len(counts) - len(frequent) - (BLANK_GLOSS in counts)
-        log.warning("%s: %d glosses with fewer than %d signs left out", signs.name, rare, config.min_instances)
+    num_rare = len(counts) - len(frequent) - (BLANK_GLOSS in counts)
+    if num_rare:
+        log.warning("%s: %d glosses with fewer than %d signs left out", name, num_rare, config.min_instances)
     glosses = (BLANK_GLOSS, *frequent)
     classes = {gloss: number for number, gloss in enumerate(glosses)}
 
-    def part(places: list[int]) -> Dictionary:
-        known = [signs.signs[i] for i in places if signs.signs[i].gloss in classes]
-        return Dictionary(signs.name, known, [classes[sign.gloss] for sign in known], glosses)
+    def part(signs: "list[Sign]", rule: str = "") -> Dictionary:
+        known = [sign for sign in signs if sign.gloss in classes]
+        labels = [classes[sign.gloss] for sign in known]
+        return Dictionary(name, known, labels, glosses, rule, len(signs) - len(known))
 
-    return part(train), part(dev), part(test)
+    test, dev = (part(*one) for one in held)
+    return part(train), dev, test
+
+
+def _source(splits: "Splits") -> dict[str, str]:
+    """What the bundle says of a dictionary, for those who look for it again."""
+    return {"path": splits.train.source, "sha256": splits.train.sha256}
+
+
+def _warn_of_overlap(splits: "Splits") -> None:
+    """Say how much of an official split is of clips, or groups of clips, that are trained on; it stays as it is."""
+
+    def names(sign: "Sign") -> set[object]:
+        clip = sign.clip
+        return {(clip.path, clip.start_seconds, clip.end_seconds), *([clip.group] if clip.group else [])}
+
+    trained = {one for sign in splits.train.signs for one in names(sign)}
+    for what, held in (("dev", splits.dev), ("test", splits.test)):
+        num = sum(not trained.isdisjoint(names(sign)) for sign in held.signs) if held is not None else 0
+        if num:
+            log.warning(
+                "%s: %d of %d signs of its own %s split are of clips or groups that are trained on too",
+                splits.train.name, num, len(held.signs) if held is not None else 0, what,
+            )  # fmt: skip

@@ -13,7 +13,7 @@ from signwave import manifest
 from signwave.errors import ArtefactError, ManifestError
 from signwave.manifest import Clip
 from slr.crosslingual.segments import BLANK_GLOSS, Segment, SegmentsHeader, read_segments, write_segments
-from slr.crosslingual.signs import load_signs, split_by_origin
+from slr.crosslingual.signs import load_signs, load_splits, split_by_origin
 
 ROWS = [
     Segment("made", "a", -1, BLANK_GLOSS, 0, 4, 0.9, 0.8, False, 1, True),
@@ -136,6 +136,55 @@ def test_signs_of_an_isolated_corpus(tmp_path: Path) -> None:
     manifest.write(path, [*clips, Clip(id="x", path="x.mp4", kind="video", text="TWO SIGNS")])
     with pytest.raises(ManifestError, match=r"clips\.jsonl:3: clip 'x' has 2 glosses"):
         load_signs(path)
+
+
+def _prepared(folder: Path, *splits: str) -> Path:
+    """A folder as `slr prepare` leaves it, with a clip called x in every split."""
+    for number, split in enumerate(splits):
+        clip = Clip(id="x", path=f"{split}.mp4", kind="video", text="ABC"[number], language="ase", split=split)
+        manifest.write(folder / f"{split}.jsonl.gz", [clip])
+    (folder / "problems.jsonl").write_text("")
+    return folder
+
+
+def test_a_folder_gives_its_training_split_and_its_own_dev_and_test(tmp_path: Path) -> None:
+    for name in ("dev", "val", "validation"):
+        folder = _prepared(tmp_path / name, "train", name, "test")
+        found = load_splits(folder, name="own")
+        parts = {"train": found.train, name: found.dev, "test": found.test}
+        for number, (split, part) in enumerate(parts.items()):
+            assert part is not None
+            assert part.name == "own"
+            assert part.source == str(folder / f"{split}.jsonl.gz")
+            assert part.sha256 == manifest.file_hash(part.source)
+            assert [sign.gloss for sign in part.signs] == ["ABC"[number]]
+    alone = load_signs(folder)
+    assert (alone.name, alone.source) == ("ase", str(folder / "train.jsonl.gz"))
+    assert load_signs(alone.source) == alone, "what the source names are the same signs"
+    assert load_splits(folder / "test.jsonl.gz").train.signs[0].gloss == "C"
+
+
+def test_a_folder_may_lack_dev_and_test_but_not_train(tmp_path: Path) -> None:
+    found = load_splits(_prepared(tmp_path / "a", "train", "test"))
+    assert found.dev is None
+    assert found.test is not None
+    assert load_splits(_prepared(tmp_path / "b", "train"))[1:] == (None, None)
+    with pytest.raises(
+        ManifestError, match=r"c: has no train\.jsonl\.gz; it has all\.jsonl\.gz; give a folder of `slr"
+    ):
+        load_splits(_prepared(tmp_path / "c", "all"))
+    with pytest.raises(ManifestError, match=r"it has no manifest; give a folder of `slr prepare`, one manifest of"):
+        load_signs(_prepared(tmp_path))
+    _manifest(tmp_path / "b")
+    manifest.write(tmp_path / "b" / "dev.jsonl", [Clip(id="s", path="s.mp4", kind="video", text="TWO SIGNS")])
+    with pytest.raises(ManifestError, match=r"dev\.jsonl:1: clip 's' has 2 glosses"):
+        load_splits(tmp_path / "b")
+
+
+def test_a_table_has_no_splits(table: Path) -> None:
+    found = load_splits(table, min_mean_posterior=0.3)
+    assert (found.dev, found.test) == (None, None)
+    assert [sign.gloss for sign in found.train.signs] == [BLANK_GLOSS, "HAUS"]
 
 
 def test_split_keeps_an_origin_on_one_side(tmp_path: Path) -> None:
