@@ -5,13 +5,16 @@ Heavy packages are imported inside the commands, so that --help comes at once.
 
 from signwave import command
 from signwave.options import examples, new_app
-from slr.commands import align, features, lm, prepare, recognize, score, search
+from slr.commands import align, features, islr, lm, map, prepare, recognize, relabel, score, search
 
 app = new_app("slr", "Sign language: prepare corpora, recognise and score signs, index and search sign videos.")
 app.command("prepare", epilog=examples(*prepare.EXAMPLES))(prepare.prepare)
 app.command("audit", epilog=score.AUDIT_EXAMPLES)(score.audit)
 app.command("align", epilog=align.ALIGN_EXAMPLES)(align.align)
 app.command("align-eval", epilog=align.EVAL_EXAMPLES)(align.align_eval)
+app.command("islr", epilog=islr.EXAMPLES)(islr.islr)
+app.command("map", epilog=map.EXAMPLES)(map.map_signs)
+app.command("relabel", epilog=relabel.EXAMPLES)(relabel.relabel)
 app.command("features")(features.features)
 app.command("recognize", epilog=examples(*recognize.EXAMPLES))(recognize.recognize)
 app.command("score", epilog=score.SCORE_EXAMPLES)(score.score)

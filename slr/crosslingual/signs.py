@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,12 +47,14 @@ class Signs:
         signs: in the order of the file.
         sha256: of the file's content.
         source: the file; of a folder, its train split.
+        manifest_sha256: of the manifest whose clips they are cut from; "" where there is none.
     """
 
     name: str
     signs: list[Sign] = field(repr=False)
     sha256: str
     source: str
+    manifest_sha256: str = ""
 
 
 class Splits(NamedTuple):
@@ -104,7 +107,8 @@ def load_signs(
             f"{path}: its clip '{missing[0]}' is not in {table.header.manifest}; align the corpus again"
         )
     signs = [Sign(clips[row.clip], row.gloss, row.start_frame / rate_hz, row.end_frame / rate_hz) for row in kept]
-    return Signs(name or table.header.language or table.header.corpus, signs, table.sha256, str(path))
+    name = name or table.header.language or table.header.corpus
+    return Signs(name, signs, table.sha256, str(path), table.header.manifest_sha256)
 
 
 def load_splits(path: str | Path, *, name: str = "", min_mean_posterior: float = 0.0) -> Splits:
@@ -134,7 +138,8 @@ def split_by_origin(signs: Sequence[Sign], *, held_out: float = 0.1, seed: int =
     """Places of the training signs and of those held out, by the clip they were cut from.
 
     Windows of one clip are nearly the same, so a split by sign would only ask the model what it has seen. Clips of one
-    group (a broadcast) stay together too. A clip falls where its name falls, whatever else is in the corpus.
+    group (a broadcast) stay together too. A clip falls where its name falls, whatever else is in the corpus; only where
+    none of three or more would fall among those held out, the nearest to it does.
 
     Args:
         signs: of one language.
@@ -143,10 +148,13 @@ def split_by_origin(signs: Sequence[Sign], *, held_out: float = 0.1, seed: int =
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out must be in [0, 1), got {held_out}")
+    shares = [_share(sign.clip.group or sign.origin, seed) for sign in signs]
+    if held_out and len(set(shares)) > 2:
+        held_out = max(held_out, math.nextafter(min(shares), 1.0))
     train: list[int] = []
     rest: list[int] = []
-    for place, sign in enumerate(signs):
-        (rest if _share(sign.clip.group or sign.origin, seed) < held_out else train).append(place)
+    for place, share in enumerate(shares):
+        (rest if share < held_out else train).append(place)
     return train, rest
 
 
@@ -200,6 +208,5 @@ def _isolated(path: Path, name: str) -> Signs:
         signs.append(Sign(clip, glosses[0]))
     if not signs:
         raise ManifestError(f"{path}: holds no clip; prepare the corpus again")
-    return Signs(
-        name or signs[0].clip.language or path.resolve().parent.name, signs, manifests.file_hash(path), str(path)
-    )
+    sha256 = manifests.file_hash(path)
+    return Signs(name or signs[0].clip.language or path.resolve().parent.name, signs, sha256, str(path), sha256)

@@ -203,7 +203,8 @@ def start_from(model: Any, folder: str, vocabulary: Vocabulary) -> None:
     missing = sorted(name for name in wanted if name not in given or given[name].shape != own[name].shape)
     if missing:
         raise ConfigError(
-            f"initial_run={folder}: has no '{missing[0]}' of this model's shape; give a run with the same model settings"
+            f"initial_run={folder}: has no '{missing[0]}' of this model's shape; give a run with the same model "
+            "settings"
         )
     model.load_state_dict({**own, **{name: given[name] for name in wanted}})
 

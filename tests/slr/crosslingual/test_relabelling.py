@@ -152,7 +152,7 @@ def test_doing_it_again_does_nothing_and_other_inputs_are_refused(corpora: Path)
     assert again.is_old
     assert (again.num_kept, again.num_mapped) == (first.num_kept, first.num_mapped)
     assert {path.name: path.stat().st_mtime_ns for path in (corpora / "out").iterdir()} == before
-    with pytest.raises(ArtefactError, match="was relabelled with another settings"):
+    with pytest.raises(ArtefactError, match="was relabelled with another unmapped"):
         do(corpora, settings=Relabelling(unmapped="delete"))
     with open(corpora / "map.tsv", "a", encoding="utf-8") as file:
         file.write("e\tZ\tyes\n")

@@ -13,7 +13,7 @@ from signwave import manifest
 from signwave.errors import ArtefactError, ManifestError
 from signwave.manifest import Clip
 from slr.crosslingual.segments import BLANK_GLOSS, Segment, SegmentsHeader, read_segments, write_segments
-from slr.crosslingual.signs import load_signs, load_splits, split_by_origin
+from slr.crosslingual.signs import Sign, load_signs, load_splits, split_by_origin
 
 ROWS = [
     Segment("made", "a", -1, BLANK_GLOSS, 0, 4, 0.9, 0.8, False, 1, True),
@@ -205,3 +205,14 @@ def test_split_keeps_an_origin_on_one_side(tmp_path: Path) -> None:
         "c7"
     }
     assert split_by_origin(signs, held_out=0.2, seed=1)[1] != rest
+
+
+def test_a_few_clips_leave_one_to_hold_out() -> None:
+    signs = [Sign(Clip(id=f"c{n}", path="x", kind="video"), "A") for n in range(4) for _ in range(3)]
+    for seed in range(20):
+        train, rest = split_by_origin(signs, held_out=0.01, seed=seed)
+        assert len(rest) == 3
+        assert len({signs[i].origin for i in rest}) == 1
+        assert not {signs[i].origin for i in rest} & {signs[i].origin for i in train}
+    assert split_by_origin(signs[:6], held_out=0.01)[1] == [], "of two clips none can be spared"
+    assert split_by_origin(signs, held_out=0.0)[1] == []
