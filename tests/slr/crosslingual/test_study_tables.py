@@ -1,0 +1,56 @@
+"""Mappings that a study compares with: chance at equal coverage, and the truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from signwave.errors import UserError
+from slr.crosslingual.mapping import MappedSign, Mapping
+from slr.crosslingual.study_tables import shuffled, truth_table
+
+FOUND = Mapping(
+    (
+        MappedSign("A", "X", True),
+        MappedSign("B", "Y", True),
+        MappedSign("C", "X", True),
+        MappedSign("D", "Z", True),
+        MappedSign("E", "W", False),
+    ),
+    {"auxiliary": "two"},
+)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_chance_keeps_sources_and_targets_but_no_pair(seed: int) -> None:
+    made = shuffled(FOUND, seed=seed).targets
+    assert set(made) == {"A", "B", "C", "D"}
+    assert Counter(made.values()) == Counter({"X": 2, "Y": 1, "Z": 1})
+    assert all(FOUND.targets[source] != target for source, target in made.items())
+
+
+def test_chance_depends_on_its_seed_alone() -> None:
+    assert shuffled(FOUND, seed=3).rows == shuffled(FOUND, seed=3).rows
+    assert len({tuple(shuffled(FOUND, seed=seed).targets.items()) for seed in range(20)}) > 1
+    assert shuffled(FOUND, seed=3).header == {"auxiliary": "two", "made_by": "chance, seed 3"}
+
+
+def test_chance_finds_another_target_for_many_sources_of_few_targets() -> None:
+    many = Mapping(tuple(MappedSign(f"S{n}", f"T{n % 5}", True) for n in range(300)), {})
+    made = shuffled(many, seed=0).targets
+    assert Counter(made.values()) == Counter(many.targets.values())
+    assert not any(made[source] == target for source, target in many.targets.items())
+
+
+def test_chance_is_refused_where_a_pair_has_to_stay() -> None:
+    one = Mapping((MappedSign("A", "X", True), MappedSign("B", "X", True)), {})
+    with pytest.raises(UserError, match="keeps 2 signs of 1 targets"):
+        shuffled(one, seed=0)
+    assert set(shuffled(one, seed=0, known=["X", "Y"]).targets.values()) == {"Y"}
+
+
+def test_the_truth_is_a_table_of_the_same_corpora() -> None:
+    made = truth_table({"B": {"Z", "Y"}, "A": {"X"}, "C": {"V"}}, like=FOUND, known={"X", "Y", "Z"})
+    assert made.targets == {"A": "X", "B": "Y"}
+    assert made.header["auxiliary"] == "two"
