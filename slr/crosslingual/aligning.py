@@ -23,7 +23,7 @@ from signwave.ctc.peaky import LabelPriors
 from signwave.errors import ArtefactError, UserError
 from signwave.manifest import Clip
 from signwave.rundir import read_json, write_json
-from slr.crosslingual.cutting import Cutting, Geometry, cut
+from slr.crosslingual.cutting import Cutting, Geometry, Uncut, cut_all
 from slr.crosslingual.parts import Parts, difference
 from slr.crosslingual.segments import Segment, SegmentsHeader, read_segments, write_segments
 from slr.medium import KINDS
@@ -45,6 +45,21 @@ class Aligned(NamedTuple):
     clip: Clip
     segments: list[Segment]
     problem: str = ""
+
+
+class Wanted(NamedTuple):
+    """What is looked for in a clip.
+
+    clip: its id.
+    glosses: in order.
+    labels: their token ids, STAR for those that the model doesn't know.
+    geometry: where the steps of the clip lie.
+    """
+
+    clip: str
+    glosses: Sequence[str]
+    labels: Sequence[int]
+    geometry: Geometry
 
 
 @dataclass
@@ -128,8 +143,7 @@ class Aligner:
             return
         priors = LabelPriors(self.vocabulary.size, alpha=self.cutting.prior_alpha).to(self.device)
         for chunk in self._batches(clips[:_PRIOR_CLIPS]):
-            items = [item for item in chunk if isinstance(item, SignItem)]
-            if items:
+            for items in _alike(chunk):
                 priors.observe(*self._posteriors(items))
         priors.refresh()
         self.priors = priors
@@ -146,39 +160,25 @@ class Aligner:
         """
         by_id = {clip.id: clip for clip in clips}
         for chunk in self._batches(clips):
-            items = [item for item in chunk if isinstance(item, SignItem)]
-            for rest in chunk:
-                if isinstance(rest, Aligned):
-                    yield rest
-            if items:
+            yield from (rest for rest in chunk if isinstance(rest, Aligned))
+            for items in _alike(chunk):
                 yield from self._align(items, by_id, corpus)
 
     def _align(self, items: Sequence[SignItem], by_id: dict[str, Clip], corpus: str) -> Iterator[Aligned]:
         log_probs, num_steps = self._posteriors(items)
         if self.priors is not None:
             log_probs = self.priors.divide(log_probs)
-        rows = [torch.tensor(item.labels, dtype=torch.int64) for item in items]
-        num_labels = torch.tensor([len(row) for row in rows])
-        needed = [min_steps(item.labels) for item in items]
-        sizes = num_steps.tolist()
-        labels = torch.nn.utils.rnn.pad_sequence([*rows, torch.zeros(1, dtype=torch.int64)], batch_first=True)[:-1]
-        found = align(
-            log_probs, num_steps.cpu(), labels, num_labels, on_infeasible="none", ids=[item.id for item in items],
-            star_penalty=self.cutting.star_penalty,
-        )  # fmt: skip
-        posteriors = log_probs.exp().cpu().numpy()
-        for place, (item, alignment) in enumerate(zip(items, found, strict=True)):
-            clip, size = by_id[item.id], sizes[place]
-            if alignment is None:
-                reason = f"its {len(item.labels)} glosses need {needed[place]} steps, it has {size}"
-                yield Aligned(clip, [], reason if needed[place] > size else "the model rules its glosses out")
-                continue
-            geometry = Geometry(self.stride, first_edge_frames(self.model, self.stride), len(item.inputs))
-            cuts = cut(
-                alignment, posteriors[place, :size], item.text.split(), geometry, corpus=corpus, clip=item.id,
-                cutting=self.cutting,
-            )  # fmt: skip
-            yield Aligned(clip, cuts)
+        edge = first_edge_frames(self.model, self.stride)
+        wanted = [
+            Wanted(item.id, item.text.split(), item.labels, Geometry(self.stride, edge, len(item.inputs)))
+            for item in items
+        ]
+        found = find_segments(log_probs, num_steps, wanted, corpus=corpus, cutting=self.cutting)
+        for item, segments in zip(items, found, strict=True):
+            if isinstance(segments, str):
+                yield Aligned(by_id[item.id], [], segments)
+            else:
+                yield Aligned(by_id[item.id], segments)
 
     def _posteriors(self, items: Sequence[SignItem]) -> tuple[Tensor, Tensor]:
         """(B, T, V) float32 natural log, and (B,) int64 steps, on the device."""
@@ -186,13 +186,15 @@ class Aligner:
         streams = {} if batch.points is None or self.needs.reads != "frames+keypoints" else {"points": batch.points}
         with torch.inference_mode():
             encoded = self.model(batch.inputs, batch.num_frames, **streams)
-        if bool(encoded.log_probs[encoded.num_steps > 0].isnan().any()):
+        log_probs = encoded.log_probs.float()
+        inside = torch.arange(log_probs.shape[1], device=log_probs.device) < encoded.num_steps[:, None]
+        if bool((log_probs.amax(2).isnan() & inside).any()):
             raise ArtefactError(f"{self.name}: the model gave NaN; train it again or use --device cpu")
-        return encoded.log_probs.float(), encoded.num_steps
+        return log_probs, encoded.num_steps
 
     def _batches(self, clips: Sequence[Clip]) -> Iterator[list[SignItem | Aligned]]:
         """Clips of similar length, read ahead in threads."""
-        order = sorted(clips, key=lambda clip: clip.duration_seconds or 0.0)
+        order = sorted(clips, key=_seconds)
         groups = _grouped(order, self.rate_hz, BUDGET_FRAMES.get(self.needs.reads, _BUDGET_FRAMES))
         waiting: deque[list[Future[SignItem | Aligned]]] = deque()
         with ThreadPoolExecutor(_READERS) as pool:
@@ -215,12 +217,66 @@ class Aligner:
         return SignItem(clip.id, reading.inputs, labels, text=" ".join(glosses), points=reading.points)
 
 
+def find_segments(
+    log_probs: Tensor, num_steps: Tensor, wanted: Sequence[Wanted], *, corpus: str, cutting: Cutting
+) -> list[list[Segment] | str]:
+    """Align and cut a batch; a clip without a path gives the reason instead of segments.
+
+    Args:
+        log_probs: (B, T, V) float32, natural log, V[0] is the blank; anything past num_steps.
+        num_steps: (B,) int64.
+        wanted: of each clip.
+        corpus: name that the segments get.
+        cutting: how segments are cut.
+    """
+    rows = [torch.tensor(one.labels, dtype=torch.int64) for one in wanted]
+    found = align(
+        log_probs, num_steps, torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
+        torch.tensor([len(row) for row in rows]), on_infeasible="none", ids=[one.clip for one in wanted],
+        star_penalty=cutting.star_penalty,
+    )  # fmt: skip
+    blank = log_probs[:, :, 0].exp().cpu().numpy()
+    rivals = np.zeros(blank.shape, dtype=np.int64)
+    if log_probs.shape[2] > 1:
+        rivals = (log_probs[:, :, 1:].max(2).indices + 1).cpu().numpy()
+    sizes = num_steps.tolist()
+    uncut = [
+        Uncut(one.clip, one.glosses, alignment, blank[place, :size], rivals[place, :size], one.geometry)
+        for place, (one, alignment, size) in enumerate(zip(wanted, found, sizes, strict=True))
+        if alignment is not None
+    ]
+    cuts = iter(cut_all(uncut, corpus=corpus, cutting=cutting))
+    return [
+        _reason(one, size) if alignment is None else next(cuts)
+        for one, alignment, size in zip(wanted, found, sizes, strict=True)
+    ]
+
+
+def _reason(wanted: Wanted, num_steps: int) -> str:
+    needed = min_steps(wanted.labels)
+    if needed > num_steps:
+        return f"its {len(wanted.labels)} glosses need {needed} steps, it has {num_steps}"
+    return "the model rules its glosses out"
+
+
+def _alike(chunk: Sequence[SignItem | Aligned]) -> Iterator[list[SignItem]]:
+    """The clips that were read, those with keypoints beside their frames apart from those without."""
+    for with_points in (True, False):
+        items = [item for item in chunk if isinstance(item, SignItem) and (item.points is not None) == with_points]
+        if items:
+            yield items
+
+
+def _seconds(clip: Clip) -> float:
+    """Its length; of a clip that doesn't say it, endless."""
+    return math.inf if clip.duration_seconds is None else clip.duration_seconds
+
+
 def _grouped(clips: Sequence[Clip], rate_hz: float, budget: int) -> Iterator[list[Clip]]:
     """Clips whose padded length stays within a budget of frames; they come shortest first."""
     group: list[Clip] = []
     for clip in clips:
-        size = math.ceil((clip.duration_seconds or 0.0) * rate_hz)
-        if group and size * (len(group) + 1) > budget:
+        if group and _seconds(clip) * rate_hz * (len(group) + 1) > budget:
             yield group
             group = []
         group.append(clip)
@@ -331,7 +387,7 @@ def _fill(
             for aligned in aligner(part, corpus=header.corpus):
                 done[aligned.clip.id] = aligned
                 yield aligned
-            problems = {name: one.problem for name, one in done.items() if one.problem}
+            problems = {clip.id: done[clip.id].problem for clip in part if done[clip.id].problem}
             settings = {**header.settings, "problems": problems}
             rows = [row for clip in part for row in done[clip.id].segments]
             write_segments(parts.path(number), dataclasses.replace(header, settings=settings), rows)

@@ -82,9 +82,12 @@ def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         wanted: of what was asked for.
     """
     for name, value in wanted.items():
-        if found.get(name) != value:
+        there = found.get(name)
+        if there != value:
+            if isinstance(there, Mapping) and isinstance(value, Mapping):
+                return difference(there, value)
             what = name.removesuffix("_sha256").replace("_", " ")
-            return f"another {what} ({_short(found.get(name))}, not {_short(value)})"
+            return f"another {what} ({_short(there)}, not {_short(value)})"
     extra = sorted(set(found) - set(wanted))
     return f"another {extra[0]} ({_short(found[extra[0]])})" if extra else "other settings"
 
