@@ -43,7 +43,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--auxiliary-steps", type=int, default=300, help="batches of the auxiliary corpus beside them")
     parser.add_argument("--first-steps", type=int, nargs=2, default=(300, 500), metavar=("TARGET", "AUXILIARY"))
     parser.add_argument("--min-agreement", type=int, default=3, choices=(1, 2, 3), help="of the methods of `slr map`")
-    parser.add_argument("--max-gap", type=float, default=0.45, help="of `slr map`")
+    parser.add_argument("--max-gap", type=float, default=0.5, help="of `slr map`")
     parser.add_argument("--truth", type=Path, help="table of the signs that are truly alike")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time")
     parser.add_argument("--launcher", default="", help="words before each training's command, e.g. a queue's")

@@ -35,7 +35,7 @@ def map_signs(
         typer.Option(
             min=0.0, help="Largest distance of the two, over that of different signs of a language; for agree."
         ),
-    ] = 0.45,
+    ] = 0.5,
     min_score: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least mean posterior.")] = 0.2,
     min_support: Annotated[int, typer.Option(min=1, help="Least number of signs.")] = 5,
     min_split_half: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least agreement of random halves.")] = 0.5,

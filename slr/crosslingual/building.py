@@ -61,7 +61,7 @@ class Rules:
     mutual_only: bool = False
     num_neighbours: int = 5
     min_agreement: int = 3
-    max_gap: float = 0.45
+    max_gap: float = 0.5
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_agreement <= len(_METHODS):

@@ -68,7 +68,7 @@ class StudyPlan:
     islr_settings: tuple[str, ...] = ()
     first_steps: tuple[int, int] = (300, 500)
     min_agreement: int = 3
-    max_gap: float = 0.45
+    max_gap: float = 0.5
     truth: Path | None = None
     num_jobs: int = 1
     launcher: tuple[str, ...] = ()

@@ -127,7 +127,7 @@ def test_a_table_is_written(root: Path) -> None:
         "auxiliary": "aux", "auxiliary_sha256": manifest.file_hash(root / "aux.jsonl"), "target": "dgs",
         "target_sha256": manifest.file_hash(root / "dgs.jsonl"), "model": "fake", "model_sha256": "d" * 64,
         "rules": "method=agree, min_score=0.2, min_support=5, min_split_half=0.5, mutual_only=False, num_neighbours=5, "
-        "min_agreement=3, max_gap=0.45",
+        "min_agreement=3, max_gap=0.5",
         "auxiliary_manifest_sha256": manifest.file_hash(root / "aux.jsonl"),
     }  # fmt: skip
     assert (report.is_old, report.problems, report.agreement) == (False, {}, None)
