@@ -33,7 +33,7 @@ def map_signs(
     max_gap: Annotated[
         float,
         typer.Option(
-            min=0.0, help="Largest distance of the two, over that of different signs of a language; for agree."
+            min=0.0, help="Largest distance of the two, over that of neighbouring signs of one language; agree."
         ),
     ] = 0.5,
     min_score: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least mean posterior.")] = 0.2,

@@ -50,7 +50,7 @@ class Rules:
         num_neighbours: of the correction for hubs.
         min_agreement: how many of the three must name the target; for "agree" alone. A wrong row teaches something
             false, while a sign without a row is a wildcard that costs little: hence all of them.
-        max_gap: largest distance of the two, over that of different signs of a language; for "agree" alone, see
+        max_gap: largest distance of the two, over that of neighbouring signs of a language; for "agree" alone, see
             `slr.crosslingual.methods.gaps`.
     """
 

@@ -44,7 +44,7 @@ class MappedSign:
         agreement: how many of the three methods name `target`.
         answers: method → gloss that it names; None for none.
         candidates: glosses with their scores, best first.
-        gap: distance of the two over that of different signs of a language; near 0 is one place, 1 is another sign.
+        gap: distance of the two over that of neighbouring signs of a language; near 0 is one place, 1 is another sign.
     """
 
     source: str

@@ -147,11 +147,12 @@ def unit_rows(values: FloatArray) -> FloatArray:
 
 
 def gaps(auxiliary: FloatArray, target: FloatArray) -> FloatArray:
-    """(A, T) float64, distance of each pair over that of the nearest two different signs of a language, in either.
+    """(A, T) float64, distance of each pair over that of neighbouring signs of one language.
 
-    Near 0 the two are in one place; at 1 they are no nearer than two signs that their own language tells apart. A
-    classifier must name something, however far away; this says how far. As in the ratio test of Lowe ("Distinctive
-    image features from scale-invariant keypoints", IJCV 2004, section 7.1), what is near is told by what is next.
+    Near 0 the two are in one place; at 1 they are no nearer than signs that a language tells apart. A classifier must
+    name something, however far away; this says how far. The yardstick is the median distance of a sign to the nearest
+    other one of its language, of the language where that is smaller: a sign's own nearest is none, as languages have
+    pairs that differ in a movement alone.
 
     auxiliary: (A, D), target: (T, D) float64, at least two of each.
     """
@@ -159,9 +160,8 @@ def gaps(auxiliary: FloatArray, target: FloatArray) -> FloatArray:
     for rows in (auxiliary, target):
         own = _distances(rows, rows)
         np.fill_diagonal(own, np.inf)
-        nearest.append(own.min(1))
-    least = np.minimum(nearest[0][:, None], nearest[1][None, :])
-    return np.asarray(_distances(auxiliary, target) / np.maximum(least, 1e-12))
+        nearest.append(float(np.median(own.min(1))))
+    return np.asarray(_distances(auxiliary, target) / max(min(nearest), 1e-12))
 
 
 def _distances(one: FloatArray, other: FloatArray) -> FloatArray:
