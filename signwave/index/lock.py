@@ -31,7 +31,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
             raise ArtefactError(
-                f"{folder}: locked by {holder}; one process at a time may change an index, wait for it to end"
+                f"{folder}: locked by {holder}; one process at a time may write there, wait for it to end"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()} on host {socket.gethostname()}\n".encode(), 0)

@@ -25,6 +25,7 @@ COLUMNS = (
 )
 _REQUIRED = ("source", "target", "keep")
 _FORMAT = "signwave mapping 1"
+_LEAST_WEIGHT = 0.05
 _YES, _NO = ("yes", "y", "true", "1", "ja", "x"), ("no", "n", "false", "0", "nein", "")
 
 
@@ -94,12 +95,14 @@ class Mapping:
     def soft(self, source: str, *, top: int = 3) -> tuple[tuple[str, float], ...]:
         """The best target glosses of a source that is kept, with weights that sum to 1.
 
-        A target that a person wrote, which isn't the best candidate, has the whole weight.
+        Candidates with less than a twentieth of the best one's weight are left out. A target that a person wrote, which
+        isn't the best candidate, has the whole weight.
         """
         row, target = self._rows.get(source), self.target_of(source)
         if row is None or target is None:
             return ()
-        chosen = [pair for pair in row.candidates[:top] if pair[1] > 0]
+        least = _LEAST_WEIGHT * max((weight for _, weight in row.candidates[:1]), default=0.0)
+        chosen = [pair for pair in row.candidates[:top] if pair[1] > 0 and pair[1] >= least]
         if not chosen or chosen[0][0] != target:
             return ((target, 1.0),)
         total = sum(weight for _, weight in chosen)

@@ -36,17 +36,18 @@ class Relabelling:
     """How sentences are relabelled.
 
     Attributes:
-        unmapped: what becomes of a sign without a target: "wildcard" writes `*`, on which CTC may spend what it wants;
+        unmapped: what becomes of a sign without a target: "wildcard" writes `*`, on which CTC may spend any sign;
             "delete" leaves the sign out, so that it is learnt as a blank or as its neighbour; "drop" leaves out the
             sentence.
-        wildcard: "any" asks nothing of the steps of a wildcard; "sign" that something be signed there.
+        wildcard: "sign" asks that something be signed under a wildcard, whatever it is; "any" asks nothing, but as a
+            blank is the cheapest of all, signs under it are learnt as blanks, also those that a mapping only missed.
         top: target glosses that a sign may stand for, with their weights; 1 takes the best alone.
         min_share: sentences of which a smaller share of the signs is mapped are dropped; one without any always is.
         stride: frames per step of the model to be trained; sentences that need more steps than they have are dropped.
     """
 
     unmapped: Unmapped = "wildcard"
-    wildcard: Wildcard = "any"
+    wildcard: Wildcard = "sign"
     top: int = 1
     min_share: float = 0.0
     stride: int = 4
@@ -145,6 +146,11 @@ class Sentences:
         """What a gloss becomes; None where it has no target."""
         return self._labels.get(gloss)
 
+    def glosses(self, label: str) -> Iterable[str]:
+        """The target glosses that a label stands for, besides a wildcard."""
+        spec = self.tokens.get(label, {label: 1.0})
+        return spec if isinstance(spec, MappingType) else ()
+
     def __call__(self, clip: Clip) -> str | Dropped:
         """The new label of a clip, or why it is dropped.
 
@@ -207,7 +213,7 @@ def relabel(
         report.num_wildcards += missing if sentences.settings.unmapped == "wildcard" else 0
         report.num_deleted += missing if sentences.settings.unmapped == "delete" else 0
         report.num_repeats += _num_repeats(text.split()) - _num_repeats(own)
-        targets |= set(text.split()) - set(sentences.tokens)
+        targets |= {gloss for label in mapped for gloss in sentences.glosses(label)}
     report.num_kept, report.num_targets = len(kept), len(targets)
     report.num_dropped = dict(Counter(one.reason for one in dropped))
     return kept, dropped

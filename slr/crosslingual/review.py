@@ -24,8 +24,9 @@ NUM_CANDIDATE_EXAMPLES = 2
 _READING = (
     "Score: mean probability of the target gloss over all signs of the source. Margin: how far the next candidate is "
     "behind. Signs: how many were looked at. Halves: how often two random halves of them give the same target. "
-    "Mutual: each is the other's nearest. Methods: the target that each of the three names; trust their agreement "
-    "before the score."
+    "Mutual: each is the other's nearest. Gap: how far apart the two are, over what lies between neighbouring signs "
+    "of one language; 0 is one place, 1 another sign. Methods: the target that each of the three names. Trust "
+    "agreement and gap before the score."
 )
 _ALIKE = (
     "Looking alike is not meaning alike. A pair is two movements that a model takes for one another; this is no "
@@ -187,6 +188,7 @@ def _facts(row: MappedSign) -> str:
         "signs": str(row.support),
         "halves": _number(row.split_half),
         "mutual": "yes" if row.mutual else "no",
+        "gap": _number(row.gap),
         "methods": f"{row.agreement} of {len(named)} agree: {', '.join(named)}" if named else "not known",
     }
     return _terms(facts)

@@ -19,6 +19,7 @@ LABELS = {
     "finetune": "pretrained on auxiliary, then target",
     "mapped": "mapped",
     "truth": "true mapping",
+    "anything": "mapped, wildcards may be blanks",
     "deleted": "mapped, unmapped signs deleted",
     "soft": "mapped, three targets a sign",
 }
@@ -27,6 +28,7 @@ RELABELLED = {
     "random": Relabelling(),
     "mapped": Relabelling(),
     "truth": Relabelling(),
+    "anything": Relabelling(wildcard="any"),
     "deleted": Relabelling(unmapped="delete"),
     "soft": Relabelling(top=3),
 }

@@ -243,6 +243,7 @@ def test_soft_weights_sum_to_one() -> None:
     assert [gloss for gloss, _ in soft("X", 0.6, 0.3, 0.1)] == ["X", "Y", "Z"]
     assert soft("X", 0.4, 0.1, top=1) == (("X", 1.0),)
     assert soft("X", 0.4, 0.0) == (("X", 1.0),)
+    assert soft("X", 0.6, 0.02, 0.01) == (("X", 1.0),), "hardly anything beside the best"
     assert soft("Y", 0.6, 0.3) == (("Y", 1.0),), "a person wrote another"
     assert soft("NEW", 0.6, 0.3) == (("NEW", 1.0),)
     assert soft("X") == (("X", 1.0),)
