@@ -34,8 +34,8 @@ _IMPOSSIBLE = -math.inf
 class ExtraTokens(nn.Module):
     """Tokens with ids from V on, where V is the size of the vocabulary.
 
-    Two wildcards side by side need a blank between them, as any two equal labels do: write one instead. A mixture
-    and a label that share a token are different labels, which need none.
+    Two wildcards side by side need a blank between them, as any two equal labels do: write one for each sign, or one
+    "any" for all of them. A mixture and a label that share a token are different labels, which need none.
 
     >>> extra = ExtraTokens(Vocabulary(("<blank>", "A", "B")), {"*": "any", "~X": {"A": 3, "B": 1}})
     >>> extra.encode("A * ~X")

@@ -154,8 +154,8 @@ class Sentences:
     def __call__(self, clip: Clip) -> str | Dropped:
         """The new label of a clip, or why it is dropped.
 
-        Wildcards side by side become one, which may stand for any number of signs. Equal glosses side by side stay
-        two, as the person signed two.
+        A wildcard stands for one sign, so that their number is learnt; those that may be blanks become one where they
+        lie side by side. Equal glosses side by side stay two, as the person signed two.
         """
         glosses = clip.text.split()
         if not glosses:
@@ -165,11 +165,12 @@ class Sentences:
         least = 1.0 if self.settings.unmapped == "drop" else self.settings.min_share
         if not num_mapped or num_mapped < least * len(glosses):
             return Dropped(clip.id, "unmapped", clip.text)
+        may_be_blank = self.settings.wildcard == "any"
         found: list[str] = []
         for label in labels:
             if label is not None:
                 found.append(label)
-            elif self.settings.unmapped == "wildcard" and found[-1:] != [WILDCARD]:
+            elif self.settings.unmapped == "wildcard" and not (may_be_blank and found[-1:] == [WILDCARD]):
                 found.append(WILDCARD)
         if clip.duration_seconds is not None and clip.rate_hz is not None:
             num_steps = -(-round(clip.duration_seconds * clip.rate_hz) // self.settings.stride)
@@ -212,7 +213,11 @@ def relabel(
         missing = len(own) - len(mapped)
         report.num_wildcards += missing if sentences.settings.unmapped == "wildcard" else 0
         report.num_deleted += missing if sentences.settings.unmapped == "delete" else 0
-        report.num_repeats += _num_repeats(text.split()) - _num_repeats(own)
+        report.num_repeats += sum(one == other != WILDCARD for one, other in itertools.pairwise(text.split()))
+        report.num_repeats -= sum(
+            one == other and label is not None
+            for (one, other), label in zip(itertools.pairwise(own), labels, strict=False)
+        )
         targets |= {gloss for label in mapped for gloss in sentences.glosses(label)}
     report.num_kept, report.num_targets = len(kept), len(targets)
     report.num_dropped = dict(Counter(one.reason for one in dropped))

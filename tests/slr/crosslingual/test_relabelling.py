@@ -55,7 +55,7 @@ def plainly(glosses: list[str], how: Relabelling) -> str | None:
         return None
     labels = [targets.get(gloss, "*" if how.unmapped == "wildcard" else "") for gloss in glosses]
     text = " ".join(label for label in labels if label)
-    while "* *" in text:
+    while "* *" in text and how.wildcard == "any":
         text = text.replace("* *", "*")
     num_steps = -(-400 // how.stride)
     needed = min_steps([hash(label) for label in text.split()])
@@ -69,11 +69,12 @@ def plainly(glosses: list[str], how: Relabelling) -> str | None:
     top=st.sampled_from([1, 3]),
     min_share=st.sampled_from([0.0, 0.5, 1.0]),
     stride=st.sampled_from([4, 50, 100]),
+    wildcard=st.sampled_from(["sign", "any"]),
 )
 def test_sentences_equal_the_plain_rule(
-    glosses: list[str], unmapped: str, top: int, min_share: float, stride: int
+    glosses: list[str], unmapped: str, top: int, min_share: float, stride: int, wildcard: str
 ) -> None:
-    how = Relabelling(unmapped, "any", top, min_share, stride)  # type: ignore[arg-type]
+    how = Relabelling(unmapped, wildcard, top, min_share, stride)  # type: ignore[arg-type]
     sentences = Sentences(TABLE, how)
     report = RelabelReport("")
     kept, dropped = relabel([clip(" ".join(glosses))], sentences, report)
@@ -87,9 +88,11 @@ def test_sentences_equal_the_plain_rule(
         assert report.num_targets == len(set().union(*(stands_for.get(gloss, set()) for gloss in glosses)))
 
 
-def test_wildcards_join_and_repeats_stay() -> None:
-    sentences = Sentences(TABLE, Relabelling())
+def test_wildcards_are_one_for_each_sign_unless_they_may_be_blanks_and_repeats_stay() -> None:
+    sentences = Sentences(TABLE, Relabelling(wildcard="any"))
     assert sentences(clip("d e a c f b")) == "* X X * Y"
+    sentences = Sentences(TABLE, Relabelling())
+    assert sentences(clip("d e a c f b")) == "* * X X * Y"
     report = RelabelReport("")
     relabel([clip("d e a c f b"), clip("a a")], sentences, report)
     assert (report.num_mapped, report.num_wildcards, report.num_repeats) == (5, 3, 1)
