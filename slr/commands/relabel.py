@@ -28,8 +28,8 @@ def relabel(
         typer.Option(help="Signs without a target: `*`, left out, or the sentence left out."),
     ] = "wildcard",
     wildcard: Annotated[
-        Literal["any", "sign"], typer.Option(help="What CTC may spend `*` on: anything with the blank, or any sign.")
-    ] = "sign",
+        Literal["any", "sign"], typer.Option(help="What CTC may spend `*` on: anything, or one sign; see the manual.")
+    ] = "any",
     top: Annotated[int, typer.Option(min=1, help="Target glosses a sign may stand for, with their weights.")] = 1,
     min_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Drop sentences of which less is mapped; those of nothing always.")

@@ -36,18 +36,19 @@ class Relabelling:
     """How sentences are relabelled.
 
     Attributes:
-        unmapped: what becomes of a sign without a target: "wildcard" writes `*`, on which CTC may spend any sign;
+        unmapped: what becomes of a sign without a target: "wildcard" writes `*`, on which CTC may spend what it wants;
             "delete" leaves the sign out, so that it is learnt as a blank or as its neighbour; "drop" leaves out the
             sentence.
-        wildcard: "sign" asks that something be signed under a wildcard, whatever it is; "any" asks nothing, but as a
-            blank is the cheapest of all, signs under it are learnt as blanks, also those that a mapping only missed.
+        wildcard: "any" asks nothing of the steps under a wildcard, blanks included; "sign" asks for a sign under each,
+            whichever. The first is better where what isn't mapped really looks like nothing, the second where the
+            mapping missed much: then "any" lets the model pass over signs that it should know.
         top: target glosses that a sign may stand for, with their weights; 1 takes the best alone.
         min_share: sentences of which a smaller share of the signs is mapped are dropped; one without any always is.
         stride: frames per step of the model to be trained; sentences that need more steps than they have are dropped.
     """
 
     unmapped: Unmapped = "wildcard"
-    wildcard: Wildcard = "sign"
+    wildcard: Wildcard = "any"
     top: int = 1
     min_share: float = 0.0
     stride: int = 4

@@ -19,7 +19,7 @@ LABELS = {
     "finetune": "pretrained on auxiliary, then target",
     "mapped": "mapped",
     "truth": "true mapping",
-    "anything": "mapped, wildcards may be blanks",
+    "signs": "mapped, each wildcard a sign",
     "deleted": "mapped, unmapped signs deleted",
     "soft": "mapped, three targets a sign",
 }
@@ -28,7 +28,7 @@ RELABELLED = {
     "random": Relabelling(),
     "mapped": Relabelling(),
     "truth": Relabelling(),
-    "anything": Relabelling(wildcard="any"),
+    "signs": Relabelling(wildcard="sign"),
     "deleted": Relabelling(unmapped="delete"),
     "soft": Relabelling(top=3),
 }

@@ -89,10 +89,9 @@ def test_sentences_equal_the_plain_rule(
 
 
 def test_wildcards_are_one_for_each_sign_unless_they_may_be_blanks_and_repeats_stay() -> None:
-    sentences = Sentences(TABLE, Relabelling(wildcard="any"))
-    assert sentences(clip("d e a c f b")) == "* X X * Y"
+    assert Sentences(TABLE, Relabelling(wildcard="sign"))(clip("d e a c f b")) == "* * X X * Y"
     sentences = Sentences(TABLE, Relabelling())
-    assert sentences(clip("d e a c f b")) == "* * X X * Y"
+    assert sentences(clip("d e a c f b")) == "* X X * Y"
     report = RelabelReport("")
     relabel([clip("d e a c f b"), clip("a a")], sentences, report)
     assert (report.num_mapped, report.num_wildcards, report.num_repeats) == (5, 3, 1)
@@ -103,9 +102,9 @@ def test_wildcards_are_one_for_each_sign_unless_they_may_be_blanks_and_repeats_s
 
 
 def test_soft_labels_keep_their_weights() -> None:
-    sentences = Sentences(TABLE, Relabelling(top=2, wildcard="any"))
+    sentences = Sentences(TABLE, Relabelling(top=2, wildcard="sign"))
     assert sentences(clip("a b c")) == "~a Y X"
-    assert sentences.tokens == {"~a": pytest.approx({"X": 2 / 3, "Y": 1 / 3}), "*": "any"}
+    assert sentences.tokens == {"~a": pytest.approx({"X": 2 / 3, "Y": 1 / 3}), "*": "sign"}
 
 
 @pytest.mark.parametrize("values", [{"top": 0}, {"min_share": 1.5}, {"stride": 0}, {"unmapped": "guess"}])
@@ -137,7 +136,7 @@ def test_a_folder_holds_sentences_reasons_and_what_it_was_made_from(corpora: Pat
     assert (report.num_kept, report.num_dropped) == (2, {"unmapped": 1, "too short": 1, "no gloss": 1})
     found = read_relabelled(corpora / "out")
     assert [one.text for one in found.clips] == ["X Y", "* X"]
-    assert found.tokens == {"*": "sign"}
+    assert found.tokens == {"*": "any"}
     assert found.target_sha256 == manifest.file_hash(corpora / "own" / "train.jsonl.gz")
     dropped = [json.loads(line) for line in (corpora / "out" / "dropped.jsonl").read_text().splitlines()]
     assert [(one["clip"], one["reason"]) for one in dropped] == [
