@@ -107,7 +107,7 @@ def test_glosses_that_training_never_saw_are_scored_but_not_learnt(tmp_path: Pat
 
 def test_unusable_rows_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.pose"
-    with pytest.raises(LabelError, match=r"clip 'a': 'Z' not among the glosses of the vocabulary; build it from all training texts"):
+    with pytest.raises(LabelError, match=r"clip 'a': 'Z' not among the glosses of the vocabulary; build it"):
         data([clip(path, text="A Z")])
     with pytest.raises(ManifestError, match="clip 'a' is of kind 'video', and this model reads hands; extract them"):
         data([clip(path, kind="video")])
