@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -268,3 +270,23 @@ def test_settings_come_from_the_command_line(corpora: Path, tmp_path: Path) -> N
     assert found.auxiliary.corpora == {"csl": "data/csl"}
     assert found.auxiliary.share[1] == [0.8, 0.5556]
     assert json.loads(json.dumps(config.plain(found)))["auxiliary"]["alpha"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", ["target", "native"])
+def test_two_ranks_train_on_both(corpora: Path, tmp_path: Path, repository: Path, labels: str) -> None:
+    """Each step leaves some head without a gradient; the ranks must not wait for it, or stop."""
+    folder = corpora / ("as_own" if labels == "target" else "other")
+    small = [f"model.{name}={value}" for name, value in SMALL.items()]
+    words = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+        str(repository / "recipes" / "slr" / "signers_keypoints.py"), "name=two", f"runs_dir={tmp_path}",
+        f"data.manifest_dir={corpora / 'own'}", f"auxiliary.corpora.other={folder}", f"auxiliary.labels={labels}",
+        "data.max_items=2", "train.max_steps=6", "train.val_every_steps=6", "train.accelerator=cpu", "train.devices=2",
+        "train.strategy=ddp", "train.num_threads=1", "train.monitor=null", "lm.order=0", *small,
+    ]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = json.loads((tmp_path / "two" / "results.json").read_text())
+    assert results["num_steps"] == 6
+    assert np.isfinite(results["metrics"]["train/other/loss"])
