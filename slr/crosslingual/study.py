@@ -25,7 +25,7 @@ from slr.crosslingual.study_corpora import Prepared, join
 from slr.crosslingual.study_report import contrast, summarise
 from slr.crosslingual.study_runs import Runner, Training
 from slr.crosslingual.study_stages import TARGET, find_mappings, pooled
-from slr.crosslingual.study_tables import shuffled, truth_table
+from slr.crosslingual.study_tables import posterior_table, shuffled, truth_table
 from slr.scoring import Evaluation, score
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "slr"
@@ -166,6 +166,8 @@ def _relabelled(
         if condition == "truth" and plan.truth is not None:
             right = truth_table(read_truth(plan.truth), like=mapping, known=known)
             table = _written(plan.out / f"mapping_{other.name}_truth.tsv", right)
+        elif condition == "posteriors":
+            table = _written(plan.out / f"mapping_{other.name}_posteriors.tsv", posterior_table(mapping))
         elif condition == "random":
             table = _written(
                 plan.out / f"mapping_{other.name}_{name}.tsv", shuffled(mapping, seed=seed, known=known)

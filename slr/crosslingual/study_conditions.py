@@ -18,6 +18,7 @@ LABELS = {
     "two_heads": "native labels, heads of their own",
     "finetune": "pretrained on auxiliary, then target",
     "mapped": "mapped",
+    "posteriors": "mapped by posteriors alone (the paper's rule)",
     "truth": "true mapping",
     "signs": "mapped, each wildcard a sign",
     "deleted": "mapped, unmapped signs deleted",
@@ -27,6 +28,7 @@ CONTROLS = ("target", "same_steps", "random", "two_heads", "finetune", "mapped")
 RELABELLED = {
     "random": Relabelling(),
     "mapped": Relabelling(),
+    "posteriors": Relabelling(),
     "truth": Relabelling(),
     "signs": Relabelling(wildcard="sign"),
     "deleted": Relabelling(unmapped="delete"),

@@ -16,6 +16,23 @@ def table_of(pairs: MappingType[str, str], *, like: Mapping, what: str) -> Mappi
     return Mapping(rows, {**like.header, "made_by": what})
 
 
+def posterior_table(mapping: Mapping, *, min_score: float = 0.2, min_support: int = 5) -> Mapping:
+    """What the target's classifier alone says, as the paper has it: the likeliest gloss, unless the blank is likelier.
+
+    Args:
+        mapping: a table of `slr map`, whatever was kept there.
+        min_score: least mean posterior.
+        min_support: least number of signs.
+    """
+    pairs = {
+        row.source: row.candidates[0][0]
+        for row in mapping.rows
+        if row.answers.get("posterior") and row.candidates[:1] and row.candidates[0][1] >= min_score
+        if row.support >= min_support
+    }
+    return table_of(pairs, like=mapping, what="posteriors alone")
+
+
 def truth_table(truth: MappingType[str, set[str]], *, like: Mapping, known: Container[str]) -> Mapping:
     """The truth as a mapping; of several right targets the first by name is taken.
 

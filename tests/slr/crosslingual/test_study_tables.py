@@ -8,7 +8,7 @@ import pytest
 
 from signwave.errors import UserError
 from slr.crosslingual.mapping import MappedSign, Mapping
-from slr.crosslingual.study_tables import shuffled, truth_table
+from slr.crosslingual.study_tables import posterior_table, shuffled, truth_table
 
 FOUND = Mapping(
     (
@@ -54,3 +54,16 @@ def test_the_truth_is_a_table_of_the_same_corpora() -> None:
     made = truth_table({"B": {"Z", "Y"}, "A": {"X"}, "C": {"V"}}, like=FOUND, known={"X", "Y", "Z"})
     assert made.targets == {"A": "X", "B": "Y"}
     assert made.header["auxiliary"] == "two"
+
+
+def test_posteriors_alone_take_the_likeliest_gloss_whatever_else_was_kept() -> None:
+    def row(source: str, best: float, *, support: int = 9, answer: str | None = "X") -> MappedSign:
+        return MappedSign(
+            source, "Y", False, support=support, answers={"posterior": answer}, candidates=(("X", best), ("Y", 0.1))
+        )  # fmt: skip
+
+    found = Mapping((row("A", 0.5), row("B", 0.15), row("C", 0.5, support=4), row("D", 0.5, answer=None)), {"h": "1"})
+    made = posterior_table(found)
+    assert made.targets == {"A": "X"}
+    assert made.header == {"h": "1", "made_by": "posteriors alone"}
+    assert posterior_table(found, min_score=0.1, min_support=1).targets == {"A": "X", "B": "X", "C": "X"}
