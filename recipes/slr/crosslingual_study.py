@@ -34,6 +34,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--name", default="crosslingual_study", help="of the files in --results")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results")
     parser.add_argument("--conditions", default=",".join(CONTROLS), help=f"comma list of {', '.join(LABELS)}")
+    parser.add_argument("--compare", default="mapped", help="condition that the table compares with the others")
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--recipe", default="signers_keypoints", help="of continuous recognition")
     parser.add_argument("--islr", default="signers_islr", help="of isolated recognition")
@@ -94,7 +95,8 @@ def _study(options: argparse.Namespace) -> int:
     )
     found = study.run(plan)
     contrasts = [Contrast(**{**one, "interval_95": tuple(one["interval_95"])}) for one in found["contrasts"]]
-    first = contrasts[0].first if contrasts else plan.conditions[0]
+    known = [one.first for one in contrasts]
+    first = options.compare if options.compare in known else (known or plan.conditions)[0]
     table = to_markdown(found["conditions"], contrasts, labels=LABELS, first=first)
     base = options.results / options.name
     document = {"command": shlex.join(["python", "recipes/slr/crosslingual_study.py", *sys.argv[1:]])}

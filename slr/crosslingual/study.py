@@ -219,9 +219,9 @@ def _outcome(
 
 
 def _pairs(conditions: tuple[str, ...]) -> list[tuple[str, str]]:
-    """`mapped` against every other condition; without it the first one."""
-    first = "mapped" if "mapped" in conditions else conditions[0]
-    return [(first, name) for name in conditions if name != first]
+    """Every mapping that was found against every other condition; without one the first condition."""
+    found = [name for name in conditions if name in RELABELLED and name not in ("random", "truth")]
+    return [(first, name) for first in found or conditions[:1] for name in conditions if name != first]
 
 
 _OF_THE_MACHINE = ("target", "auxiliary", "out", "truth", "launcher", "num_jobs")  # paths and queues say nothing

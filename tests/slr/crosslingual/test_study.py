@@ -49,7 +49,9 @@ def test_the_study_runs_every_control_and_does_nothing_twice(repository: Path, p
     found = json.loads((pair / "found.json").read_text())
     assert set(found["conditions"]) == set(CONDITIONS)
     assert {len(one["test_wer"]) for one in found["conditions"].values()} == {2}
-    assert [one["second"] for one in found["contrasts"]] == [name for name in CONDITIONS if name != "mapped"]
+    assert [(one["first"], one["second"]) for one in found["contrasts"]] == [
+        ("mapped", name) for name in CONDITIONS if name != "mapped"
+    ]
     assert found["mapping"]["of_all"]["num_tokens"] == found["mapping"]["language2"]["num_tokens"] > 0
     table = (pair / "found.md").read_text()
     assert all(LABELS[name] in table for name in CONDITIONS)
