@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -75,11 +76,12 @@ class MixedRecognition(SignRecognition):
         """Mean CTC loss over the streams' heads."""
         heads = cast(nn.ModuleDict, self.native_heads[self._places[batch.corpus]])
         found = cast(Trunk, self.model).step_features(batch.inputs, batch.num_frames, **self._streams(batch))
-        total = batch.inputs.new_zeros((), dtype=found.num_steps.new_zeros(()).float().dtype)
+        losses = []
         for name, features in found.streams.items():
             log_probs = functional.log_softmax(heads[name](features).float(), dim=-1)
-            total = total + ctc_loss(log_probs, found.num_steps, batch.labels, batch.num_labels, ids=batch.ids).loss
-        return total / len(found.streams) + self._untouched(self.parameters())
+            result = ctc_loss(log_probs, found.num_steps, batch.labels, batch.num_labels, ids=batch.ids)
+            losses.append(result.loss)
+        return torch.stack(losses).mean() + self._untouched(self.parameters())
 
     def _native_head(self, corpus: AuxiliaryCorpus) -> nn.Module:
         if corpus.vocabulary is None:
