@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -63,6 +64,14 @@ class Clip:
         if self.num_frames is not None and self.rate_hz:
             return self.num_frames / self.rate_hz
         return None
+
+    def seen_from(self, folder: str | Path) -> "Clip":
+        """The clip with its files named relative to a folder, for a manifest that is written there."""
+
+        def relative(path: str) -> str:
+            return os.path.relpath(path, folder) if path else ""
+
+        return dataclasses.replace(self, path=relative(self.path), poses_path=relative(self.poses_path))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without the fields that hold their default."""

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Options of the command."""
-    from slr.crosslingual.study_conditions import CONTROLS, LABELS
+    from slr.crosslingual.study.conditions import CONTROLS, LABELS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", type=Path, help="folder of `slr prepare` with the target corpus")
@@ -67,14 +67,19 @@ def main(arguments: list[str] | None = None) -> int:
         return command.EXIT_INTERRUPTED
 
 
+def _script(name: str) -> Path:
+    """The file of a recipe: a name beside this script, or a path."""
+    return Path(name) if name.endswith(".py") else Path(__file__).with_name(f"{name}.py")
+
+
 def _study(options: argparse.Namespace) -> int:
     from signwave.plots.figure import save_png
-    from slr.crosslingual import study
-    from slr.crosslingual.study_conditions import LABELS
-    from slr.crosslingual.study_report import Contrast, plot, to_markdown
+    from slr.crosslingual.study.conditions import LABELS
+    from slr.crosslingual.study.plan import StudyPlan, run
+    from slr.crosslingual.study.report import Contrast, plot, to_markdown
 
     quick = options.quick
-    plan = study.StudyPlan(
+    plan = StudyPlan(
         target=options.target,
         auxiliary=tuple(options.auxiliary),
         out=options.out,
@@ -82,8 +87,8 @@ def _study(options: argparse.Namespace) -> int:
         seeds=tuple(range(min(options.seeds, 2) if quick else options.seeds)),
         target_steps=20 if quick else options.target_steps,
         auxiliary_steps=20 if quick else options.auxiliary_steps,
-        recipe=options.recipe,
-        islr=options.islr,
+        recipe=_script(options.recipe),
+        islr=_script(options.islr),
         settings=(*options.set, "train.val_every_steps=20") if quick else tuple(options.set),
         islr_settings=(*options.islr_set, "train.max_steps=20") if quick else tuple(options.islr_set),
         first_steps=(20, 20) if quick else tuple(options.first_steps),
@@ -93,7 +98,7 @@ def _study(options: argparse.Namespace) -> int:
         num_jobs=options.jobs,
         launcher=tuple(shlex.split(options.launcher)),
     )
-    found = study.run(plan)
+    found = run(plan)
     contrasts = [Contrast(**{**one, "interval_95": tuple(one["interval_95"])}) for one in found["contrasts"]]
     known = [one.first for one in contrasts]
     first = options.compare if options.compare in known else (known or plan.conditions)[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as MappingType
@@ -285,7 +284,7 @@ def relabel_manifest(
     out.mkdir(parents=True, exist_ok=True)
     (out / HEADER_FILE).unlink(missing_ok=True)  # its presence means that the folder is whole
     atomic_write(out / DROPPED_FILE, "".join(json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in dropped))
-    sha256 = manifests.write(out / "train.jsonl.gz", (_moved(clip, out) for clip in kept))
+    sha256 = manifests.write(out / "train.jsonl.gz", (clip.seen_from(out) for clip in kept))
     figures = {name: value for name, value in vars(report).items() if name not in ("out", "is_old")}
     header = {"made_from": facts, "train_sha256": sha256, "tokens": sentences.tokens, "figures": figures}
     write_json(out / HEADER_FILE, header)
@@ -339,15 +338,6 @@ def _header(folder: Path) -> dict[str, Any]:
 
 def _reasons(counts: MappingType[str, int]) -> str:
     return ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items())) or "the manifest is empty"
-
-
-def _moved(clip: Clip, folder: Path) -> Clip:
-    """The clip with its files named from another folder, so that the two can move together."""
-
-    def relative(path: str) -> str:
-        return os.path.relpath(path, folder) if path else ""
-
-    return dataclasses.replace(clip, path=relative(clip.path), poses_path=relative(clip.poses_path))
 
 
 def is_relabelled(folder: str | Path) -> bool:

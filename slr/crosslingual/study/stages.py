@@ -10,8 +10,8 @@ from signwave import command
 from slr.crosslingual.aligning import align_manifest
 from slr.crosslingual.building import Rules
 from slr.crosslingual.map_stage import map_dictionaries
-from slr.crosslingual.study_corpora import Prepared
-from slr.crosslingual.study_runs import Runner, Training
+from slr.crosslingual.study.corpora import Prepared
+from slr.crosslingual.study.runs import Runner, Training
 
 TARGET = "target"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from signwave.errors import UserError
 from slr.crosslingual.relabelling import Relabelling
-from slr.crosslingual.study_corpora import Prepared
-from slr.crosslingual.study_runs import Training
+from slr.crosslingual.study.corpora import Prepared
+from slr.crosslingual.study.runs import Training
 
 LABELS = {
     "target": "target only",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slr.crosslingual.study_conditions import CONTROLS, LABELS
+from slr.crosslingual.study.conditions import CONTROLS, LABELS
 
 CONDITIONS = (*CONTROLS, "truth")
 

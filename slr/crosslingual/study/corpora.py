@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +43,10 @@ class Prepared(NamedTuple):
         """Manifest of a split."""
         return split_path(self.folder, name, setting="corpus")
 
+    def glosses(self) -> list[str]:
+        """Those of its training sentences, by name."""
+        return sorted({gloss for clip in manifests.read(self.split("train")) for gloss in clip.text.split()})
+
 
 def join(corpora: Sequence[Prepared], out: Path) -> Prepared:
     """One corpus of several, for training on all their native glosses; of a single one itself.
@@ -61,10 +64,5 @@ def join(corpora: Sequence[Prepared], out: Path) -> Prepared:
 def _joined(corpora: Sequence[Prepared], split: str, out: Path) -> Iterator[Clip]:
     for corpus in corpora:
         for clip in manifests.read(corpus.split(split)):
-            yield dataclasses.replace(
-                clip,
-                id=f"{corpus.name}/{clip.id}",
-                text=" ".join(f"{corpus.name}/{gloss}" for gloss in clip.text.split()),
-                path=os.path.relpath(clip.path, out),
-                poses_path=os.path.relpath(clip.poses_path, out) if clip.poses_path else "",
-            )
+            text = " ".join(f"{corpus.name}/{gloss}" for gloss in clip.text.split())
+            yield dataclasses.replace(clip.seen_from(out), id=f"{corpus.name}/{clip.id}", text=text)

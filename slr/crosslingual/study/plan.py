@@ -1,6 +1,6 @@
 """Does an auxiliary corpus help? The stages from prepared corpora to mappings, the controls, and what came out.
 
-    run(StudyPlan(target=Path("data/small"), auxiliary=(Path("data/large"),), out=Path("runs/study")))
+    run(StudyPlan(target=Path("data/small"), auxiliary=(Path("data/large"),), out=Path("runs/study"), …))
 
 A stage or a run that is done isn't done again, and one that was killed goes on.
 """
@@ -13,22 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from signwave import command
-from signwave import manifest as manifests
 from signwave.errors import UserError
 from signwave.index.lock import exclusive
 from signwave.rundir import read_json
 from slr.crosslingual.building import read_truth
 from slr.crosslingual.mapping import Mapping, read_mapping, write_mapping
 from slr.crosslingual.relabelling import read_relabelled, relabel_manifest
-from slr.crosslingual.study_conditions import CONTROLS, LABELS, RELABELLED, Material, share, training
-from slr.crosslingual.study_corpora import Prepared, join
-from slr.crosslingual.study_report import contrast, summarise
-from slr.crosslingual.study_runs import Runner, Training
-from slr.crosslingual.study_stages import TARGET, find_mappings, pooled
-from slr.crosslingual.study_tables import posterior_table, shuffled, truth_table
+from slr.crosslingual.study.conditions import CONTROLS, LABELS, RELABELLED, Material, share, training
+from slr.crosslingual.study.corpora import Prepared, join
+from slr.crosslingual.study.report import contrast, summarise
+from slr.crosslingual.study.runs import Runner, Training
+from slr.crosslingual.study.stages import TARGET, find_mappings, pooled
+from slr.crosslingual.study.tables import posterior_table, shuffled, truth_table
 from slr.scoring import Evaluation, score
-
-RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "slr"
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,12 @@ class StudyPlan:
         target: folder of `slr prepare` with the target corpus.
         auxiliary: such folders of the auxiliary corpora, each a language that is called as its folder is.
         out: folder for everything that is made.
+        recipe: script of continuous recognition.
+        islr: script of isolated recognition.
         conditions: names out of `LABELS`.
         seeds: of the trainings that are compared; the stages have the seed 0.
         target_steps: batches of the target corpus that every condition sees.
         auxiliary_steps: batches of the auxiliary corpora beside them.
-        recipe: of continuous recognition, a name in recipes/slr or a file.
-        islr: of isolated recognition, likewise.
         settings: of every recognition run, key=value.
         islr_settings: of the isolated recogniser.
         first_steps: of the recognisers whose alignments make the dictionaries, of the target and of the others.
@@ -58,12 +55,12 @@ class StudyPlan:
     target: Path
     auxiliary: tuple[Path, ...]
     out: Path
+    recipe: Path
+    islr: Path
     conditions: tuple[str, ...] = CONTROLS
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     target_steps: int = 300
     auxiliary_steps: int = 300
-    recipe: str = "signers_keypoints"
-    islr: str = "signers_islr"
     settings: tuple[str, ...] = ()
     islr_settings: tuple[str, ...] = ()
     first_steps: tuple[int, int] = (300, 500)
@@ -87,6 +84,9 @@ class StudyPlan:
         if not self.seeds or min(self.target_steps, self.auxiliary_steps, *self.first_steps, self.num_jobs) < 1:
             raise UserError("a study needs at least one seed, and steps and jobs of at least 1")
         share(self.target_steps, self.auxiliary_steps)
+        missing = [path for path in (self.recipe, self.islr) if not path.is_file()]
+        if missing:
+            raise UserError(f"{missing[0]}: no such recipe; give the name of one beside this script, or a .py file")
 
 
 def run(plan: StudyPlan) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def run(plan: StudyPlan) -> dict[str, Any]:
         needs_mapping = any(name in RELABELLED for name in plan.conditions)
         mappings, figures = _mappings(plan, runner, target, others) if needs_mapping else ({}, None)
         material = Material(
-            script=_script(plan.recipe),
+            script=plan.recipe,
             target=target,
             auxiliary=join(others, plan.out / "joined"),
             others=tuple(others),
@@ -117,13 +117,6 @@ def run(plan: StudyPlan) -> dict[str, Any]:
         wanted = {(name, seed): training(name, seed, material) for seed in plan.seeds for name in plan.conditions}
         runner.run_all(list(wanted.values()), tell=partial(_tell, runner))
         return _outcome(plan, runner, target, wanted, figures)
-
-
-def _script(name: str) -> Path:
-    path = Path(name) if name.endswith(".py") else RECIPES / f"{name}.py"
-    if not path.is_file():
-        raise UserError(f"{path}: no such recipe; give a name in {RECIPES} or a .py file")
-    return path
 
 
 def _tell(runner: Runner, done: Training, number: int, num_all: int) -> None:
@@ -140,7 +133,7 @@ def _mappings(
 
     found = find_mappings(
         target, others, plan.out, runner,
-        recipe=_script(plan.recipe), islr=_script(plan.islr), settings=plan.settings, islr_settings=plan.islr_settings,
+        recipe=plan.recipe, islr=plan.islr, settings=plan.settings, islr_settings=plan.islr_settings,
         first_steps=plan.first_steps, rules=Rules(min_agreement=plan.min_agreement, max_gap=plan.max_gap),
         truth=plan.truth, tell=partial(_tell, runner),
     )  # fmt: skip
@@ -157,7 +150,7 @@ def _relabelled(
     seed: int,
 ) -> dict[str, tuple[Path, str]]:
     """Auxiliary language → its sentences under a mapping, and their hash; chance is another for every seed."""
-    known = sorted({gloss for clip in manifests.read(target.split("train")) for gloss in clip.text.split()})
+    known = target.glosses()
     name = f"random-{seed}" if condition == "random" else condition
     folders = {}
     for other in others:
@@ -228,4 +221,6 @@ _OF_THE_MACHINE = ("target", "auxiliary", "out", "truth", "launcher", "num_jobs"
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.stem
     return list(value) if isinstance(value, tuple) else value

@@ -9,10 +9,10 @@ import pytest
 
 from signwave.errors import UserError
 from signwave.mixing import Ramp, plan_batches
-from slr.crosslingual.study import StudyPlan
-from slr.crosslingual.study_conditions import LABELS, RELABELLED, Material, share, training
-from slr.crosslingual.study_corpora import Prepared, join
-from slr.crosslingual.study_runs import Training
+from slr.crosslingual.study.conditions import LABELS, RELABELLED, Material, share, training
+from slr.crosslingual.study.corpora import Prepared, join
+from slr.crosslingual.study.plan import StudyPlan
+from slr.crosslingual.study.runs import Training
 
 MATERIAL = Material(
     script=Path("recipe.py"),
@@ -25,6 +25,11 @@ MATERIAL = Material(
     relabelled=lambda name, seed: {one: (Path(f"labels/{name}/{one}"), f"{name}{seed}{one}") for one in ("csl", "asl")},
     run_path=lambda name: Path("runs") / name,
 )
+
+
+PLAN = {
+    "target": Path("a"), "auxiliary": (Path("b"),), "out": Path("c"), "recipe": Path(__file__), "islr": Path(__file__)
+}  # fmt: skip
 
 
 def _value(one: Training, name: str) -> str:
@@ -88,6 +93,7 @@ def test_a_share_that_cannot_be_annealed_is_refused() -> None:
         ({"conditions": ("truth",)}, "needs the table"),
         ({"seeds": ()}, "at least one seed"),
         ({"target_steps": 0}, "steps and jobs of at least 1"),
+        ({"islr": Path("no.py")}, "no.py: no such recipe"),
         ({"auxiliary": ()}, "auxiliary folders need different names"),
         ({"auxiliary": (Path("a/x"), Path("b/x"))}, "need different names.*got x, x"),
         ({"auxiliary": (Path("a/target"),)}, "none of them 'target'"),
@@ -95,7 +101,7 @@ def test_a_share_that_cannot_be_annealed_is_refused() -> None:
 )
 def test_impossible_plans_are_refused(change: dict[str, object], text: str) -> None:
     with pytest.raises(UserError, match=text):
-        StudyPlan(**{"target": Path("a"), "auxiliary": (Path("b"),), "out": Path("c"), **change})  # type: ignore[arg-type]
+        StudyPlan(**{**PLAN, **change})  # type: ignore[arg-type]
 
 
 def test_several_corpora_become_one_with_names_of_their_own(tmp_path: Path) -> None:
@@ -117,7 +123,7 @@ def test_several_corpora_become_one_with_names_of_their_own(tmp_path: Path) -> N
 
 
 def test_counts_of_all_mappings_are_added_and_rates_taken_of_the_sums() -> None:
-    from slr.crosslingual.study_stages import pooled
+    from slr.crosslingual.study.stages import pooled
 
     one = {"num_tokens": 10, "num_mapped_tokens": 5, "num_kept": 4, "num_right": 4, "num_shared": 5, "precision": 1.0}
     two = {"num_tokens": 30, "num_mapped_tokens": 5, "num_kept": 4, "num_right": 2, "num_shared": 7, "precision": 0.5}

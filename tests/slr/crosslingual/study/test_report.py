@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from signwave.errors import UserError
-from slr.crosslingual.study_report import contrast, plot, summarise, to_markdown
+from slr.crosslingual.study.report import contrast, plot, summarise, to_markdown
 from slr.scoring import Evaluation, Hypothesis, Reference, score
 
 CLIPS = {f"clip{number}": "A B C D" for number in range(12)}

@@ -8,7 +8,7 @@ import pytest
 
 from signwave.errors import UserError
 from slr.crosslingual.mapping import MappedSign, Mapping
-from slr.crosslingual.study_tables import posterior_table, shuffled, truth_table
+from slr.crosslingual.study.tables import posterior_table, shuffled, truth_table
 
 FOUND = Mapping(
     (
