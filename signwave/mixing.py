@@ -91,12 +91,13 @@ def plan_batches(num_batches: int, share: Ramp, weights: Sequence[float]) -> npt
         (num_batches,) int8.
     """
     plan = np.zeros(num_batches, dtype=np.int8)
-    owed = np.zeros(1 + len(weights))
+    owed = [0.0] * (1 + len(weights))
     for number in range(num_batches):
         auxiliary = share.at((number + 0.5) / num_batches)
-        wanted = np.asarray([1 - auxiliary, *(auxiliary * weight for weight in weights)])
-        owed += wanted
-        chosen = int(np.where(wanted > 0, owed, -np.inf).argmax())
+        wanted = [1 - auxiliary, *(auxiliary * weight for weight in weights)]
+        owed = [one + more for one, more in zip(owed, wanted, strict=True)]
+        # Of equals the first, the target.
+        chosen = max((corpus for corpus, more in enumerate(wanted) if more > 0), key=owed.__getitem__)
         owed[chosen] -= 1
         plan[number] = chosen
     return plan

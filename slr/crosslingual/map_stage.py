@@ -91,7 +91,6 @@ def map_dictionaries(
     dictionary = _dictionary(recognizer, language, target_signs)
     header = _header(recognizer, auxiliary, dictionary, rules)
     is_old = out.exists() and not overwrite
-    evidence = None
     problems: dict[str, str] = {}
     if is_old:
         mapping = read_mapping(out)

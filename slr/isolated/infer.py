@@ -19,7 +19,7 @@ from signwave.errors import ArtefactError, UserError
 from slr.crosslingual.signs import Sign
 from slr.isolated.bags import Bag, BagBatch, EvaluationBags, Windows, by_bag, mean_of_bags, stack
 from slr.isolated.model import IsolatedSigns
-from slr.isolated.module import KIND
+from slr.medium import ISOLATED_KIND
 from slr.reading import Needs
 
 _BATCH_SIGNS = 16
@@ -53,9 +53,10 @@ class IsolatedRecognizer:
     """
 
     def __init__(self, stored: Bundle, *, device: str = "cpu") -> None:
-        if stored.kind != KIND:
+        if stored.kind != ISOLATED_KIND:
             raise ArtefactError(
-                f"{stored.folder}: a model of kind '{stored.kind}', not '{KIND}'; name a run of a recipe *_islr.py"
+                f"{stored.folder}: a model of kind '{stored.kind}', not '{ISOLATED_KIND}'; name a run of a recipe "
+                "*_islr.py"
             )
         info = stored.info
         try:
@@ -70,7 +71,7 @@ class IsolatedRecognizer:
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ArtefactError(f"{stored.folder}: can't be used ({reason}); export the model again") from error
-        self.name, self.digest = str(info.get("name", KIND)), stored.digest
+        self.name, self.digest = str(info.get("name", ISOLATED_KIND)), stored.digest
         self.device = device
         self.model.to(device).eval()
         size_px: Any = info.get("size_px")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from signwave import bundle, command
 from signwave.training.ctc_module import learning_rate_factor
+from signwave.training.ranks import no_gradient
 from slr.crosslingual.segments import BLANK_GLOSS
 from slr.isolated.bags import BagBatch, Dictionary, by_bag, mean_of_bags
 from slr.isolated.figures import figures, fit_temperature, ranks
@@ -22,8 +23,6 @@ from slr.isolated.model import IsolatedSigns, Pooled
 from slr.medium import ISOLATED_KIND
 from slr.training.augmentation import FrameAugmentation
 
-KIND = ISOLATED_KIND
-"""Kind of the bundle."""
 Augment = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -123,7 +122,7 @@ class IsolatedTraining(pl.LightningModule):
         if self.trainer.world_size == 1:
             return parts["total"]
         # The batches of two ranks may be of two languages, and ranks wait for a gradient of every classifier.
-        return parts["total"] + 0.0 * torch.stack([p.sum() for p in self.model.classifiers.parameters()]).sum()
+        return parts["total"] + no_gradient(self.model.classifiers.parameters())
 
     def pool(self, batch: BagBatch, *, with_foreground: bool = False) -> Pooled:
         """What the trunk sees in the windows of a batch, (B * K, D) for each stream."""
@@ -216,7 +215,7 @@ class IsolatedTraining(pl.LightningModule):
             "temperatures": self.temperatures,
             **self.bundle_info,
         }
-        bundle.save(folder, kind=KIND, model=self.model, config=self.bundle_config, info=info)
+        bundle.save(folder, kind=ISOLATED_KIND, model=self.model, config=self.bundle_config, info=info)
 
     def _tell(self, split: str, seen: _Seen, number: int) -> dict[str, Any]:
         found = {}

@@ -207,20 +207,10 @@ class IsolatedRecipe(Recipe):
             if not hasattr(model.trunk, "load_backbone"):
                 raise ConfigError(f"weights_path={self.weights_path}: this model has no backbone to load; leave it out")
             model.trunk.load_backbone(self.weights_path)
-        if not self.initial_run:
-            return
-        from signwave import bundle
+        if self.initial_run:
+            from slr.training.starting import take_weights
 
-        own = model.trunk.state_dict()
-        given = bundle.load(self.initial_run).state_dict()
-        fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
-        missing = sorted(set(own) - set(fitting))
-        if missing:
-            raise ConfigError(
-                f"initial_run={self.initial_run}: has no '{missing[0]}' of the trunk's shape; give a run with the same "
-                "model settings"
-            )
-        model.trunk.load_state_dict(fitting)
+            take_weights(model.trunk, self.initial_run, list(model.trunk.state_dict()))
 
 
 def split(splits: "Splits", config: DictionariesConfig, seed: int) -> "tuple[Dictionary, Dictionary, Dictionary]":

@@ -14,6 +14,7 @@ from signwave.ctc.labels import check_labels
 from signwave.errors import ConfigError
 from signwave.mixing import Ramp
 from signwave.training.ctc_module import CtcBatch
+from signwave.training.ranks import no_gradient
 from slr.models.interface import Heads, Trunk
 from slr.training.auxiliary import AuxiliaryCorpus
 from slr.training.batch import SignBatch
@@ -101,7 +102,4 @@ class MixedRecognition(SignRecognition):
         return [{"params": [p for part in parts for p in part.parameters() if p.requires_grad]}]
 
     def _untouched(self, parameters: Iterable[nn.Parameter]) -> Tensor | float:
-        """Zero times some parameters: on several ranks each has to get a gradient in every step, if only none."""
-        if self.trainer.world_size == 1:
-            return 0.0
-        return sum((0.0 * p.flatten()[0] for p in parameters if p.requires_grad), start=0.0)
+        return 0.0 if self.trainer.world_size == 1 else no_gradient(parameters)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from signwave.errors import ConfigError
 from signwave.recipe import Parts, Recipe
-from signwave.text import Vocabulary
 from signwave.training.ctc_module import Optimiser, Schedule
 from slr.medium import KINDS
 from slr.training.auxiliary import AuxiliaryConfig
@@ -70,6 +69,8 @@ class RecognitionRecipe(Recipe):
         model = self.model.build(vocab_size=corpus.vocabulary.size)
         self.initialise(model)
         if self.initial_run:
+            from slr.training.starting import start_from
+
             start_from(model, self.initial_run, corpus.vocabulary)
         data = corpus.batches(
             reads=model.reads,
@@ -176,37 +177,6 @@ class TwoStreamRecipe(RecognitionRecipe):
         for name, folder in (("rgb", self.frames_run), ("pose", self.keypoints_run)):
             if folder:
                 model.load_stream(bundle.load(folder).state_dict(), name)
-
-
-def start_from(model: Any, folder: str, vocabulary: Vocabulary) -> None:
-    """Give a model the weights of a run; those of the output layers only where the run has the same glosses.
-
-    Raises:
-        ConfigError: the run's model has other settings, or other glosses and output layers that nobody can tell apart.
-    """
-    import copy
-
-    from signwave import bundle
-
-    stored = bundle.load(folder)
-    given, own = stored.state_dict(), model.state_dict()
-    wanted = set(own)
-    if stored.vocabulary != vocabulary:
-        if not hasattr(model, "drop_heads"):
-            raise ConfigError(
-                f"initial_run={folder}: has other glosses, and {type(model).__name__} can't start from them; take a "
-                "keypoint, S3D or two-stream model"
-            )
-        trunk = copy.deepcopy(model)
-        trunk.drop_heads()
-        wanted = set(trunk.state_dict())
-    missing = sorted(name for name in wanted if name not in given or given[name].shape != own[name].shape)
-    if missing:
-        raise ConfigError(
-            f"initial_run={folder}: has no '{missing[0]}' of this model's shape; give a run with the same model "
-            "settings"
-        )
-    model.load_state_dict({**own, **{name: given[name] for name in wanted}})
 
 
 def kind_of(model: Any) -> str:

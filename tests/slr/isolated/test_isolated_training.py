@@ -258,7 +258,7 @@ def test_weights_that_do_not_fit_are_refused(
     with pytest.raises(ConfigError, match=r"weights_path=s3d\.pth: this model has no backbone to load"):
         made.build()
     made = _recipe(recipe_class, corpora, repository, tmp_path, f"initial_run={run}")
-    with pytest.raises(ConfigError, match="of the trunk's shape; give a run with the same"):
+    with pytest.raises(ConfigError, match="of this model's shape; give a run with the same"):
         made.build()
 
 
