@@ -4,7 +4,10 @@
     slr align runs/csl_daily_two_stream data/csl/train.jsonl.gz csl.parquet --language csl
     python recipes/slr/phoenix2014_csl_daily_islr.py data.languages.dgs=dgs.parquet data.languages.csl=csl.parquet \
         weights_path=s3d.pth
-    slr map csl.parquet runs/phoenix2014_csl_daily_islr csl-to-dgs.tsv --target dgs
+    slr map csl.parquet runs/phoenix2014_csl_daily_islr csl-to-dgs.tsv --target dgs --method posterior
+    slr relabel data/csl/train.jsonl.gz csl-to-dgs.tsv data/csl-as-dgs --target data/p14/train.jsonl.gz
+    python recipes/slr/phoenix2014_two_stream.py name=mixed data.manifest_dir=data/p14 \
+        auxiliary.corpora.csl=data/csl-as-dgs frames_run=runs/FRAMES keypoints_run=runs/KEYPOINTS
 
 Data: `slr prepare phoenix2014|csl-daily RAW OUT --pack video --poses extract`; weights_path is torchvision's Kinetics
 file. The pair of Wei and Chen (ICCV 2023), with the settings of the isolated recogniser that the same group released

@@ -6,7 +6,10 @@
     slr align runs/csl data/csl/train.jsonl.gz csl.parquet --language csl
     python recipes/slr/phoenix2014t_csl_daily_keypoints_islr.py data.languages.dgs=dgs.parquet \
         data.languages.csl=csl.parquet
-    slr map csl.parquet runs/phoenix2014t_csl_daily_keypoints_islr csl-to-dgs.tsv --target dgs
+    slr map csl.parquet runs/phoenix2014t_csl_daily_keypoints_islr csl-to-dgs.tsv --target dgs --method posterior
+    slr relabel data/csl/train.jsonl.gz csl-to-dgs.tsv data/csl-as-dgs --target data/p14t/train.jsonl.gz
+    python recipes/slr/phoenix2014t_keypoints.py name=mixed data.manifest_dir=data/p14t \
+        auxiliary.corpora.csl=data/csl-as-dgs
 
 Data: `slr prepare phoenix2014t|csl-daily RAW OUT --poses extract`. The cheap way to a mapping: no frame is decoded.
 Published for cross-lingual signs with two S3D streams (Wei and Chen, ICCV 2023), WER of Phoenix-2014T dev / test: 16.9
