@@ -48,7 +48,8 @@ def relabel(
     Sentences that would need more steps than they have (two equal glosses side by side cost a blank) are dropped and
     listed in OUT/dropped.jsonl.
     """
-    from slr.crosslingual.relabelling import Relabelling, relabel_manifest, to_text
+    from slr.crosslingual.relabel_stage import relabel_manifest
+    from slr.crosslingual.relabelling import Relabelling, to_text
 
     setup_logging(quiet=quiet, verbose=verbose)
     report = relabel_manifest(

@@ -7,19 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from signwave.errors import ArtefactError, UserError
-from slr.crosslingual.building import (
-    Agreement,
-    Coverage,
-    Dictionaries,
-    Evidence,
-    Rules,
-    compare,
-    coverage,
-    decide,
-    read_truth,
-    weigh,
-)
+from slr.crosslingual.building import Dictionaries, Evidence, Rules, decide, weigh
 from slr.crosslingual.evidence import look
+from slr.crosslingual.map_scores import Agreement, Coverage, compare, coverage, read_truth
 from slr.crosslingual.mapping import Mapping, read_mapping, write_mapping
 from slr.crosslingual.parts import difference
 from slr.crosslingual.segments import BLANK_GLOSS

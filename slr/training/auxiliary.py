@@ -105,7 +105,7 @@ def _relabelled(
 ) -> AuxiliaryCorpus:
     from signwave import manifest
     from signwave.ctc import ExtraTokens
-    from slr.crosslingual.relabelling import is_relabelled, read_relabelled
+    from slr.crosslingual.relabel_stage import is_relabelled, read_relabelled
 
     if not is_relabelled(folder):
         raise UserError(
@@ -125,7 +125,7 @@ def _native(
     name: str, folder: Path, config: AuxiliaryConfig, vocabulary: Vocabulary, target_manifest: str | Path
 ) -> AuxiliaryCorpus:
     del config, vocabulary, target_manifest
-    from slr.crosslingual.relabelling import is_relabelled
+    from slr.crosslingual.relabel_stage import is_relabelled
     from slr.training.corpus import split_clips
 
     if is_relabelled(folder):

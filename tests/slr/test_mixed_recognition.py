@@ -23,7 +23,8 @@ from signwave.text import Vocabulary
 from signwave.training import checkpoints
 from signwave.training.mixed_data import MixedData
 from slr.crosslingual.mapping import MappedSign, Mapping, write_mapping
-from slr.crosslingual.relabelling import Relabelling, relabel_manifest
+from slr.crosslingual.relabel_stage import relabel_manifest
+from slr.crosslingual.relabelling import Relabelling
 from slr.infer import Recognizer
 from slr.models.interface import HeadLosses
 from slr.models.keypoint_conformer import KeypointConformerConfig

@@ -16,7 +16,7 @@ from signwave import manifest
 from signwave.errors import ManifestError, UserError
 from signwave.manifest import Clip
 from slr.crosslingual.alignment_scores import read_reference
-from slr.crosslingual.building import read_truth
+from slr.crosslingual.map_scores import read_truth
 from slr.datasets import equal_handshapes, fingerspelling
 from slr.datasets.joined_letters import damaged_letters, is_left_handed, join, read_recordings
 from slr.datasets.spelled_texts import Sizes, SpelledText, even_strings, opaque_gloss, rare_strings, word_texts

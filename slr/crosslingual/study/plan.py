@@ -16,9 +16,9 @@ from signwave import command
 from signwave.errors import UserError
 from signwave.index.lock import exclusive
 from signwave.rundir import read_json
-from slr.crosslingual.building import read_truth
+from slr.crosslingual.map_scores import read_truth
 from slr.crosslingual.mapping import Mapping, read_mapping, write_mapping
-from slr.crosslingual.relabelling import read_relabelled, relabel_manifest
+from slr.crosslingual.relabel_stage import read_relabelled, relabel_manifest
 from slr.crosslingual.study.conditions import CONTROLS, LABELS, RELABELLED, Material, share, training
 from slr.crosslingual.study.corpora import Prepared, join
 from slr.crosslingual.study.report import contrast, summarise

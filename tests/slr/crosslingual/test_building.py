@@ -12,16 +12,8 @@ import pytest
 
 from signwave.errors import ManifestError, UserError
 from signwave.manifest import Clip
-from slr.crosslingual.building import (
-    Dictionaries,
-    Evidence,
-    Rules,
-    compare,
-    coverage,
-    decide,
-    read_truth,
-    weigh,
-)
+from slr.crosslingual.building import Dictionaries, Evidence, Rules, decide, weigh
+from slr.crosslingual.map_scores import compare, coverage, read_truth
 from slr.crosslingual.mapping import MappedSign, Mapping
 from slr.crosslingual.methods import Choice, FloatArray
 from slr.crosslingual.segments import BLANK_GLOSS

@@ -17,16 +17,15 @@ from signwave.errors import ArtefactError, UserError
 from signwave.manifest import Clip
 from signwave.text import Vocabulary
 from slr import cli
-from slr.crosslingual import relabelling
+from slr.crosslingual import relabel_stage
 from slr.crosslingual.mapping import MappedSign, Mapping, write_mapping
+from slr.crosslingual.relabel_stage import read_relabelled, relabel_manifest
 from slr.crosslingual.relabelling import (
     Dropped,
     Relabelling,
     RelabelReport,
     Sentences,
-    read_relabelled,
     relabel,
-    relabel_manifest,
 )
 
 TABLE = Mapping(
@@ -172,10 +171,10 @@ def test_a_manifest_that_was_not_mapped_is_refused(corpora: Path) -> None:
 
 def test_work_that_was_cut_off_is_not_taken_for_whole(corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(relabelling, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(relabel_stage, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             do(corpora)
-    assert not relabelling.is_relabelled(corpora / "out")
+    assert not relabel_stage.is_relabelled(corpora / "out")
     assert do(corpora).num_kept == 2
     assert len(read_relabelled(corpora / "out").clips) == 2
 
