@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 
 from signwave.media.poses import write_pose
 from slr.datasets.fingerspelling import RATE_HZ, Alphabet, Letter
+from slr.datasets.spelled_clips import CUT, HAND_COMPONENTS, HAND_LIMBS, LETTER_SECONDS, PICTURE_PX, in_picture
 from slr.keypoints import hand_transforms, layout
-from slr.keypoints.hand_transforms import NUM_HAND_POINTS, PARENTS, FloatArray, rotation, turn_hands
+from slr.keypoints.hand_transforms import NUM_HAND_POINTS, FloatArray, rotation, turn_hands
 
-_LETTER_SECONDS = (0.32, 0.64)
-"""Single letters were shown for a second or more; people who spell words are two to five times as fast."""
-_CUT = (0.08, 0.25)
-"""Share of a recording left out at each end, where the hand still comes up or goes down already."""
 _MOVE_FRAMES = (2, 6)
 _MOVE_FRAMES_SAME_LETTER = (4, 8)
 _SAME_LETTER_SLIDE = -0.2
@@ -33,7 +30,6 @@ _MAX_HELD_FRAMES = 50
 _TURN_DEGREES = (5.0, 5.0)
 _PLACE = (0.06, 0.03)
 """Standard deviations for a whole clip and for one letter: turn of the hand, and its place in shoulder widths."""
-_UNIT_PX, _CENTRE_PX, _PICTURE_PX = 110.0, (250.0, 220.0), 500
 
 _FIRST_BODY = layout.BODY.start
 _REST_NAMES = layout.BODY_NAMES
@@ -41,10 +37,8 @@ _MOUTH = next(part for part in layout.SOURCES["mediapipe"] if part.name == "FACE
 _COMPONENTS = {
     "POSE_LANDMARKS": _REST_NAMES,
     _MOUTH.name: _MOUTH.points,
-    "LEFT_HAND_LANDMARKS": layout.HAND_NAMES,
-    "RIGHT_HAND_LANDMARKS": layout.HAND_NAMES,
+    **HAND_COMPONENTS,
 }
-_HAND_LIMBS = tuple((point, parent) for point, parent in enumerate(PARENTS) if point)
 _RIGHT_ELBOW, _RIGHT_WRIST = _REST_NAMES.index("RIGHT_ELBOW"), _REST_NAMES.index("RIGHT_WRIST")
 
 
@@ -109,7 +103,7 @@ def join(recordings: Sequence[Recording], rng: np.random.Generator) -> Joined:
         recordings: of one alphabet, at least one.
         rng: the only source of chance.
     """
-    seconds = rng.uniform(*_LETTER_SECONDS)
+    seconds = rng.uniform(*LETTER_SECONDS)
     turn, place = rng.normal(0, _TURN_DEGREES[0], 3), rng.normal(0, _PLACE[0], 2)
     parts: list[Joined] = []
     spans: list[tuple[int, int]] = []
@@ -140,7 +134,7 @@ def join(recordings: Sequence[Recording], rng: np.random.Generator) -> Joined:
 
 def _perform(recording: Recording, rng: np.random.Generator, *, num_frames: int, first: bool, last: bool) -> Joined:
     letter = recording.letter
-    low, high = np.floor(rng.uniform(*_CUT, 2) * (letter.stop - letter.start - 1)).astype(int).tolist()
+    low, high = np.floor(rng.uniform(*CUT, 2) * (letter.stop - letter.start - 1)).astype(int).tolist()
     start, end = letter.start + low, letter.stop - 1 - high
     before = np.arange(max(0, start - _LEAD_FRAMES), start, dtype=np.float64) if first else np.zeros(0)
     after = np.arange(end + 1, min(len(letter.hands), end + 1 + _LEAD_FRAMES), dtype=np.float64) if last else before[:0]
@@ -175,16 +169,14 @@ def write_joined(path: str | Path, joined: Joined) -> None:
     """Write a clip as a `.pose` file in MediaPipe's names: 42 points of hands, 11 of the body, 10 of the mouth."""
     signing, other = joined.hands[:, :NUM_HAND_POINTS], joined.hands[:, NUM_HAND_POINTS:]
     flat = np.concatenate([joined.rest[..., :2], np.zeros((*joined.rest.shape[:2], 1), dtype=np.float32)], axis=-1)
-    points = np.concatenate([flat, other, signing], axis=1) * np.float32(_UNIT_PX)
-    points[..., :2] += np.asarray(_CENTRE_PX, dtype=np.float32)
     other_seen = hand_transforms.other_hand_seen(joined.hands).astype(np.float32)
     hands_seen = np.repeat(np.stack([other_seen, joined.hand_seen], axis=1), NUM_HAND_POINTS, axis=1)
     write_pose(
         path,
         components=_COMPONENTS,
-        points=points,
+        points=in_picture(np.concatenate([flat, other, signing], axis=1)),
         confidence=np.concatenate([joined.rest[..., 2], hands_seen], axis=1),
         fps=RATE_HZ,
-        size_px=(_PICTURE_PX, _PICTURE_PX),
-        limbs={"LEFT_HAND_LANDMARKS": _HAND_LIMBS, "RIGHT_HAND_LANDMARKS": _HAND_LIMBS},
+        size_px=(PICTURE_PX, PICTURE_PX),
+        limbs=HAND_LIMBS,
     )

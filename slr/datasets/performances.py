@@ -9,24 +9,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from signwave.errors import require
 from signwave.manifest import Clip
 from signwave.manifest import write as write_manifest
-from signwave.rundir import atomic_path
+from signwave.media.poses import write_pose
 from signwave.sampling import Draw
 from signwave.text import Vocabulary
 from slr.datasets.fingerspelled_concepts import Concept, Performance
-from slr.keypoints.hand_transforms import NUM_HAND_POINTS, PARENTS, Augmentation, FloatArray, augment, blend
+from slr.datasets.spelled_clips import CUT, HAND_COMPONENTS, HAND_LIMBS, LETTER_SECONDS, PICTURE_PX, in_picture
+from slr.keypoints.hand_transforms import NUM_HAND_POINTS, Augmentation, FloatArray, augment, blend
 from slr.retrieval.batch import ClipItem, GroupItem, RetrievalBatch, collate_groups, encode_query
 
-_LETTER_SECONDS = (0.32, 0.64)
-"""Single letters were shown for a second or more; people who spell words are two to five times as fast."""
-_CUT = (0.08, 0.25)
-"""Share of a recording left out at each end, where the hand still comes up or goes down already."""
 _MOVE_SECONDS = (0.08, 0.24)
-_UNIT_PX, _CENTRE_PX, _PICTURE_PX = 110.0, (250.0, 220.0), 500
 _ARM_POINTS = ("LEFT_SHOULDER", "RIGHT_SHOULDER", "LEFT_ELBOW", "RIGHT_ELBOW", "LEFT_WRIST", "RIGHT_WRIST")
-_LIMBS = [(point, parent) for point, parent in enumerate(PARENTS) if point]
 
 
 class Spelled(NamedTuple):
@@ -60,7 +54,7 @@ class Speller:
 
     def spell(self, performance: Performance, rng: np.random.Generator) -> Spelled:
         """One performance with chance speeds, cut ends and moves between the letters."""
-        num_frames = rng.uniform(*_LETTER_SECONDS) * self.rate_hz * rng.uniform(0.8, 1.2, len(performance.letters))
+        num_frames = rng.uniform(*LETTER_SECONDS) * self.rate_hz * rng.uniform(0.8, 1.2, len(performance.letters))
         cuts = rng.random((len(performance.letters), 2))
         moves = np.rint(rng.uniform(*_MOVE_SECONDS, len(performance.letters)) * self.rate_hz).astype(int).clip(1)
         before: list[NDArray[np.float64]] = []
@@ -70,7 +64,7 @@ class Speller:
         at = 0
         for place, letter in enumerate(performance.letters):
             size, first = letter.stop - letter.start, self._start[letter.path]
-            low, high = np.floor((_CUT[0] + (_CUT[1] - _CUT[0]) * cuts[place]) * (size - 1))
+            low, high = np.floor((CUT[0] + (CUT[1] - CUT[0]) * cuts[place]) * (size - 1))
             positions = first + np.linspace(low, size - 1 - high, max(2, round(num_frames[place])))
             if place:
                 count = int(moves[place])
@@ -90,7 +84,7 @@ class Speller:
 
     def expected_frames(self, performance: Performance) -> int:
         """Frames at the mean speed."""
-        seconds = (sum(_LETTER_SECONDS) + sum(_MOVE_SECONDS)) / 2
+        seconds = (sum(LETTER_SECONDS) + sum(_MOVE_SECONDS)) / 2
         return max(1, round(len(performance.letters) * seconds * self.rate_hz))
 
 
@@ -237,25 +231,18 @@ def write_hands(path: str | Path, hands: FloatArray, *, rate_hz: float) -> None:
         hands: (T, 42, 3) float32 in signer's units.
         rate_hz: frames a second.
     """
-    header_module = require("pose_format.pose_header", extra="poses")
-    body_class = require("pose_format.numpy.pose_body", extra="poses").NumPyPoseBody
     points = hands.reshape(len(hands), 2, NUM_HAND_POINTS, 3)
     seen = np.stack([np.ones(len(hands), dtype=bool), points[:, 1].any(axis=(1, 2))], axis=1)
     arms = np.zeros((len(hands), len(_ARM_POINTS), 3), dtype=np.float32)
     arms[:, 0, 0], arms[:, 1, 0] = 0.5, -0.5  # the signer's left shoulder is on the viewer's right
-    data = np.concatenate([points[:, 1], points[:, 0], arms], axis=1) * _UNIT_PX
-    data[..., :2] += np.asarray(_CENTRE_PX, dtype=np.float32)
     hand_seen = np.repeat(seen[:, ::-1], NUM_HAND_POINTS, axis=1)
     arm_seen = np.broadcast_to(np.arange(len(_ARM_POINTS)) < 2, (len(hands), len(_ARM_POINTS)))
-    confidence = np.concatenate([hand_seen, arm_seen], axis=1).astype(np.float32)
-    names = [str(point) for point in range(NUM_HAND_POINTS)]
-    layout = {"LEFT_HAND_LANDMARKS": names, "RIGHT_HAND_LANDMARKS": names, "POSE_LANDMARKS": list(_ARM_POINTS)}
-    components = [
-        header_module.PoseHeaderComponent(name, members, _LIMBS if members is names else [], [(255, 255, 255)], "XYZC")
-        for name, members in layout.items()
-    ]
-    size = header_module.PoseHeaderDimensions(_PICTURE_PX, _PICTURE_PX, 0)
-    body = body_class(rate_hz, data[:, None].astype(np.float32), confidence[:, None])
-    pose = require("pose_format", extra="poses").Pose(header_module.PoseHeader(0.2, size, components), body)
-    with atomic_path(Path(path)) as temporary, open(temporary, "wb") as file:
-        pose.write(file)
+    write_pose(
+        path,
+        components={**HAND_COMPONENTS, "POSE_LANDMARKS": _ARM_POINTS},
+        points=in_picture(np.concatenate([points[:, 1], points[:, 0], arms], axis=1)),
+        confidence=np.concatenate([hand_seen, arm_seen], axis=1).astype(np.float32),
+        fps=rate_hz,
+        size_px=(PICTURE_PX, PICTURE_PX),
+        limbs=HAND_LIMBS,
+    )
