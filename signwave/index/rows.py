@@ -1,41 +1,17 @@
-"""The table beside the vectors: one line of id and payload for each row, and filters over payloads."""
+"""Ids and payloads as the user gives them: what is refused, and filters over payloads."""
 
-import gzip
+from __future__ import annotations
+
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from signwave.errors import ArtefactError
+from signwave.index.interface import Between, Payload, Where
 
-Payload = dict[str, Any]
-Where = Mapping[str, Any] | Callable[[Payload], bool]
-"""A filter: wanted values by key (a list, tuple or set allows any of its members), or a function of the payload."""
-
-
-def write_rows(path: Path, ids: Sequence[str], payload: Sequence[Payload]) -> None:
-    """Write gzipped JSON lines. The same rows give the same bytes."""
-    with open(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
-        for identity, values in zip(ids, payload, strict=True):
-            line = json.dumps({"id": identity, "payload": values}, ensure_ascii=True, allow_nan=False)
-            file.write(line.encode("ascii") + b"\n")
-
-
-def read_rows(path: Path, *, count: int) -> tuple[list[str], list[Payload]]:
-    """Read what `write_rows` wrote; a number of rows other than `count` is an ArtefactError."""
-    try:
-        with gzip.open(path, "rb") as file:
-            rows = [json.loads(line) for line in file]
-        ids, payload = [row["id"] for row in rows], [row["payload"] for row in rows]
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(f"{path}: not a table of rows ({error}); build the index again") from error
-    if len(ids) != count or len(set(ids)) != count:
-        raise ArtefactError(f"{path}: has {len(set(ids))} ids in {len(ids)} rows, expected {count}; build it again")
-    return ids, payload
+__all__ = ["Payload", "Where", "accepts", "check_rows", "matching_rows", "options_of"]
 
 
 def check_rows(ids: Sequence[str], payload: Sequence[Payload], *, count: int) -> None:
@@ -51,11 +27,22 @@ def check_rows(ids: Sequence[str], payload: Sequence[Payload], *, count: int) ->
         # Arrays of text drop a trailing NUL, so an id that holds one could not be returned.
         if not isinstance(identity, str) or not identity or "\0" in identity:
             raise ValueError(f"row {row}: an id must be text of at least one character without NUL, got {identity!r}")
+        if not is_utf8(identity):
+            raise ValueError(f"row {row}: the id {identity!r} can't be written as UTF-8; name it otherwise")
         if identity in seen:
             raise ValueError(f"row {row}: the id {identity!r} is there twice; ids must be unique")
         seen.add(identity)
     for identity, values in zip(ids, payload, strict=True):
         _check_payload(identity, values)
+
+
+def is_utf8(text: str) -> bool:
+    """False for text with lone surrogates, as names of files with broken encoding have."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_payload(identity: str, values: Payload) -> None:
@@ -69,13 +56,27 @@ def _check_payload(identity: str, values: Payload) -> None:
 
 def matching_rows(payload: Sequence[Payload], where: Where) -> NDArray[np.int64]:
     """Rows whose payload passes a filter, rising: (R,) int64."""
-    accepts = where if callable(where) else _accepts_values(where)
-    return np.array([row for row, values in enumerate(payload) if accepts(values)], dtype=np.int64)
+    passes = accepts(where)
+    return np.array([row for row, values in enumerate(payload) if passes(values)], dtype=np.int64)
 
 
-def _accepts_values(wanted: Mapping[str, Any]) -> Callable[[Payload], bool]:
-    allowed = {
-        key: list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
-        for key, value in wanted.items()
-    }  # fmt: skip
-    return lambda values: all(key in values and values[key] in options for key, options in allowed.items())
+def accepts(where: Where) -> Callable[[Payload], bool]:
+    """A filter as a function of one payload."""
+    if callable(where):
+        return where
+    if not isinstance(where, Mapping):
+        raise ValueError(f"a filter is a mapping or a function, got {type(where).__name__}")
+    tests = [(key, _test(wanted)) for key, wanted in where.items()]
+    return lambda values: all(key in values and test(values[key]) for key, test in tests)
+
+
+def _test(wanted: Any) -> Callable[[Any], bool]:
+    if isinstance(wanted, Between):
+        return wanted.accepts
+    options = options_of(wanted)
+    return lambda value: value in options
+
+
+def options_of(wanted: Any) -> list[Any]:
+    """The values of which any will do."""
+    return list(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]

@@ -1,4 +1,6 @@
-"""The index that programs use: build, open, search, add, delete, verify."""
+"""The index that programs use: build, open, search, add, upsert, delete, compact, verify."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,36 +10,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signwave.errors import ArtefactError
-from signwave.index import engine
-from signwave.index.contents import (
-    Contents,
-    KindChoice,
-    Loaded,
-    check_vectors,
-    checked_contents,
-    load_current,
-    publish_contents,
-)
+from signwave.index import changes, facts, tuning
+from signwave.index.contents import check_choice, check_info, check_vectors
+from signwave.index.engine import KINDS
 from signwave.index.generation import current_number
-from signwave.index.hits import Hits, best_first, empty_hits
+from signwave.index.interface import Metric, TokenType
 from signwave.index.lock import exclusive
-from signwave.index.rows import Payload, Where, check_rows, matching_rows
+from signwave.index.reader import Reader
+from signwave.index.rows import Payload, check_rows
+from signwave.index.segment import Common
+from signwave.index.snapshot import Snapshot, open_current
 
-_OUR_NAMES = ("CURRENT", "LOCK", "generations")
+_OUR_NAMES = ("CURRENT", "LOCK", "generations", "segments")
 
 
-class Index:
-    """Vectors of one model with ids and payloads, in one folder.
+class Index(Reader):
+    """Vectors of one model with ids, payloads and tokens, in one folder.
 
     An open index is a snapshot: it keeps answering from the generation it was opened with while another process
-    changes the folder; `refresh()` moves on. Every change writes a new generation, which takes time in proportion to
-    the index, so add and delete in bulk.
+    changes the folder; `refresh()` moves on. An addition costs in proportion to what is added, a deletion a bit a row.
+
+    Attributes:
+        folder: where it lies.
     """
 
-    def __init__(self, folder: Path, loaded: Loaded, *, expect_model: str | None, check_tokens: bool) -> None:
+    def __init__(
+        self, folder: Path, snapshot: Snapshot, *, expect_model: str | None, check_tokens: bool | None
+    ) -> None:
         """Use `Index.build` or `Index.open`."""
-        self.folder = folder
-        self._loaded = loaded
+        super().__init__(folder, snapshot)
         self._expect_model = expect_model
         self._check_tokens = check_tokens
 
@@ -50,97 +51,67 @@ class Index:
         payload: Sequence[Payload],
         *,
         info: Mapping[str, Any],
-        kind: KindChoice = "auto",
+        kind: tuning.KindChoice = "auto",
+        metric: Metric = "cosine",
         tokens: Iterable[NDArray[Any]] | None = None,
-    ) -> "Index":
+        token_dtype: TokenType = "float16",
+        queries: NDArray[np.float32] | None = None,
+        candidates: int = tuning.CANDIDATES,
+    ) -> Index:
         """Write an index; one that is there already is replaced as a whole, at once, when the new one is complete.
 
         Args:
             folder: made if it does not exist; must be empty or an index.
-            vectors: (N, D) float32, unit length.
+            vectors: (N, D) float32, of unit length if the metric is "cosine"; may be memory-mapped.
             ids: N unique texts.
             payload: N dicts of plain values (path, times, text …), returned as they are.
             info: must hold "model_digest"; "dim" and "metric" are checked if given; the rest is kept.
-            kind: "flat" is exact; "hnsw" and "ivf_sq8" are approximate and for large collections. "auto" is flat.
-            tokens: N matrices (M, D') for fine scoring of candidates, kept as float16.
+            kind: "flat" is exact; "ivf_sq8", "ivf_fastscan" and "hnsw" are approximate and for large collections.
+                "auto" is flat below 10,000 rows and then the faster of the two IVF types that finds 99 % of the exact
+                ten best.
+            metric: "cosine" or "inner_product".
+            tokens: N matrices (M, D') for fine scoring of candidates.
+            token_dtype: how they are kept: "float16", "float32", or "int8" with a scale for each token.
+            queries: (Q, D) float32, real query vectors, with which approximate types are chosen and measured (texts are
+                not distributed as clips are); a thousand will do. Without them rows of the index serve.
+            candidates: neighbours that a later stage will look at, for which recall is measured beside that of ten.
         """
-        contents = checked_contents(vectors, ids, payload, tokens=tokens, kind=kind, info=info)
+        vectors = check_vectors(vectors, name="vectors", metric=metric)
+        check_rows(ids, payload, count=len(vectors))
+        check_choice("kind", kind, ("auto", *KINDS))
+        check_choice("metric", metric, ("cosine", "inner_product"))
+        check_choice("token_dtype", token_dtype, ("float16", "float32", "int8"))
+        if candidates < 1:
+            raise ValueError(f"candidates must be at least 1, got {candidates}")
+        dim = vectors.shape[1]
+        if queries is not None:
+            queries = check_vectors(queries, name="queries", dim=dim, metric=metric)
+        digest, rest = check_info(info, dim=dim, metric=metric)
+        common = Common(dim, metric, None if tokens is None else token_dtype)
+        about = changes.facts_of_build(common, kind=kind, candidates=candidates, model_digest=digest, info=rest)
+        new = None
+        if len(ids):
+            source = changes.from_arguments(vectors, ids, payload, tokens, common.token_dtype)
+            new = changes.NewSegment([source], kind, queries, changes.bytes_of(vectors, tokens))
         path = _index_folder(folder)
         with exclusive(path):
-            loaded = publish_contents(path, contents)
-        return cls(path, loaded, expect_model=None, check_tokens=False)
+            snapshot = changes.publish_build(path, about, common, new)
+        return cls(path, snapshot, expect_model=None, check_tokens=None)
 
     @classmethod
-    def open(cls, folder: str | Path, *, expect_model: str | None = None, check_tokens: bool = True) -> "Index":
+    def open(cls, folder: str | Path, *, expect_model: str | None = None, check_tokens: bool | None = None) -> Index:
         """Open an index after comparing the checksums of its files.
 
         Args:
             folder: what `build` wrote.
             expect_model: digest of the model that will embed the queries; another one in the index is an error.
-            check_tokens: False compares only the sizes of the token files, which may be many gigabytes.
+            check_tokens: whether the files of vectors, tokens and payloads, which may be many gigabytes, are hashed:
+                True all, False none (their sizes are compared), None those of up to 64 MiB.
         """
         path = Path(folder)
-        loaded = load_current(path, check_tokens=check_tokens)
-        _require_model(path, loaded, expect_model)
-        return cls(path, loaded, expect_model=expect_model, check_tokens=check_tokens)
-
-    def __len__(self) -> int:
-        return len(self._loaded.ids)
-
-    @property
-    def ids(self) -> list[str]:
-        """Ids in the order of rows, a copy; `id_of` gives a single one."""
-        return list(self._loaded.ids)
-
-    def payload(self, row: int) -> Payload:
-        """What was stored with a row."""
-        return self._loaded.payload[self._row(row)]
-
-    def vector(self, row: int) -> NDArray[np.float32]:
-        """Vector of a row: (D,) float32, unit length."""
-        return np.array(self._loaded.vectors[self._row(row)], dtype=np.float32)
-
-    def id_of(self, row: int) -> str:
-        """Id of a row."""
-        return self._loaded.ids[self._row(row)]
-
-    def row_of(self, identity: str) -> int | None:
-        """Row of an id, None if it isn't there."""
-        return self._loaded.row_of.get(identity)
-
-    @property
-    def has_tokens(self) -> bool:
-        """True if token matrices are stored."""
-        return self._loaded.tokens is not None
-
-    def tokens(self, row: int) -> NDArray[np.float16]:
-        """Token matrix of a row: (M, D') float16, a view of the file."""
-        if self._loaded.tokens is None:
-            raise ArtefactError(f"{self.folder}: this index holds no tokens; build it with tokens to score finely")
-        return self._loaded.tokens.get(self._row(row))
-
-    def search(self, queries: NDArray[np.float32], k: int, *, where: Where | None = None) -> Hits:
-        """Find the nearest neighbours by cosine.
-
-        A flat index, and any filter that keeps fewer than 50,000 rows, is exact: the result is that of sorting all
-        cosines (computed in float64, rounded to float32) and, where they are equal, ids. It does not depend on how
-        many queries are asked at once.
-
-        Args:
-            queries: (Q, D) float32, unit length.
-            k: neighbours wanted; K = min(k, rows that pass the filter).
-            where: a filter on payloads: wanted values by key (a list allows any of them), or a function.
-        """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        loaded = self._loaded
-        queries = check_vectors(queries, name="queries", dim=loaded.manifest["dim"])
-        rows = None if where is None else matching_rows(loaded.payload, where)
-        limit = len(loaded.ids) if rows is None else len(rows)
-        if limit == 0 or len(queries) == 0:
-            return empty_hits(len(queries))
-        k = min(k, limit)
-        return _rescored(loaded, queries, _candidates(loaded, queries, k, rows, limit), k)
+        snapshot = open_current(path, check_bulk=check_tokens)
+        _require_model(path, snapshot, expect_model)
+        return cls(path, snapshot, expect_model=expect_model, check_tokens=check_tokens)
 
     def add(
         self,
@@ -150,20 +121,23 @@ class Index:
         *,
         tokens: Sequence[NDArray[Any]] | None = None,
     ) -> None:
-        """Add rows; an id that is there already is replaced, with its payload and tokens, and moves to the end.
+        """Add rows as a new segment; an id that is there already is an error, and nothing changes.
 
         The arguments are those of `build`; tokens are needed if the index holds tokens. Another process's changes
         since this index was opened are kept.
         """
-        vectors = check_vectors(vectors, name="vectors", dim=self._loaded.manifest["dim"])
-        check_rows(ids, payload, count=len(vectors))
-        if (tokens is not None) != self.has_tokens:
-            held = "holds" if self.has_tokens else "does not hold"
-            raise ValueError(f"this index {held} tokens, so every addition must {'' if self.has_tokens else 'not '}too")
-        with exclusive(self.folder):
-            self.refresh()
-            changed = _kept_and_new(self._loaded, set(ids), vectors, ids, payload, tokens)
-            self._loaded = publish_contents(self.folder, changed)
+        self._write(vectors, ids, payload, tokens, replace=False)
+
+    def upsert(
+        self,
+        vectors: NDArray[np.float32],
+        ids: Sequence[str],
+        payload: Sequence[Payload],
+        *,
+        tokens: Sequence[NDArray[Any]] | None = None,
+    ) -> None:
+        """Like `add`, but an id that is there is replaced, with its payload and tokens, and moves to the end."""
+        self._write(vectors, ids, payload, tokens, replace=True)
 
     def delete(self, ids: Iterable[str], *, missing_ok: bool = False) -> int:
         """Delete rows by id and return how many were deleted.
@@ -172,36 +146,36 @@ class Index:
             ids: which ones.
             missing_ok: False makes an id that isn't there an error, before anything is deleted.
         """
-        unwanted = set(ids)
+        unwanted = sorted(set(ids))
         with exclusive(self.folder):
             self.refresh()
-            found = unwanted & self._loaded.row_of.keys()
-            missing = sorted(unwanted - found)
+            handles = self._snapshot.find(unwanted)
+            missing = [identity for identity, handle in zip(unwanted, handles, strict=True) if handle < 0]
             if missing and not missing_ok:
                 raise ArtefactError(
                     f"{self.folder}: {len(missing)} ids are not in the index, the first is {missing[0]!r}; "
                     "nothing was deleted"
                 )
-            if found:
-                nothing = np.empty((0, self._loaded.manifest["dim"]), dtype=np.float32)
-                changed = _kept_and_new(self._loaded, found, nothing, [], [], None)
-                self._loaded = publish_contents(self.folder, changed)
-        return len(found)
+            if len(missing) < len(unwanted):
+                self._snapshot = changes.publish_change(self._snapshot, removed=handles[handles >= 0])
+        return len(unwanted) - len(missing)
+
+    def compact(self) -> None:
+        """Write all rows into one segment again: dead rows go, and the type is chosen and trained anew."""
+        with exclusive(self.folder):
+            self.refresh()
+            nothing = np.empty(0, dtype=np.int64)
+            self._snapshot = changes.publish_change(self._snapshot, removed=nothing, compact=True)
 
     def refresh(self) -> bool:
         """Move to the newest generation; True if there was a newer one."""
-        if current_number(self.folder) == self._loaded.generation.number:
+        if current_number(self.folder) == self._snapshot.generation.number:
             return False
-        loaded = load_current(self.folder, check_tokens=self._check_tokens)
-        _require_model(self.folder, loaded, self._expect_model)
-        self._loaded = loaded
+        opened = [part.segment for part in self._snapshot.parts]
+        snapshot = open_current(self.folder, check_bulk=self._check_tokens, opened=opened)
+        _require_model(self.folder, snapshot, self._expect_model)
+        self._snapshot = snapshot
         return True
-
-    def info(self) -> dict[str, Any]:
-        """Plain values: size, dimension, kind, model, versions, and what was given as `info` to `build`."""
-        manifest = {key: value for key, value in self._loaded.manifest.items() if key != "files"}
-        num_bytes = sum(entry["bytes"] for entry in self._loaded.manifest["files"].values())
-        return {**manifest, "generation": self._loaded.generation.number, "bytes": num_bytes}
 
     def verify(self) -> dict[str, Any]:
         """Read everything on disk again and compare; returns `info()` of what is there.
@@ -209,22 +183,42 @@ class Index:
         Raises:
             ArtefactError: something is damaged; the message names the file.
         """
-        loaded = load_current(self.folder, check_tokens=True)
-        check_stored_vectors(self.folder, loaded)
-        return Index(self.folder, loaded, expect_model=None, check_tokens=True).info()
+        snapshot = open_current(self.folder, check_bulk=True)
+        facts.check_sense(self.folder, snapshot)
+        return facts.info(snapshot)
 
-    def _row(self, row: int) -> int:
-        if not 0 <= row < len(self):
-            raise ValueError(f"row must be in [0, {len(self)}), got {row}")
-        return row
-
-
-def check_stored_vectors(folder: Path, loaded: Loaded) -> None:
-    """Vectors that were written whole can still be wrong; this catches what a checksum can't."""
-    try:
-        check_vectors(np.asarray(loaded.vectors), name="stored vectors")
-    except ValueError as error:
-        raise ArtefactError(f"{folder}: {error}") from error
+    def _write(
+        self,
+        vectors: NDArray[np.float32],
+        ids: Sequence[str],
+        payload: Sequence[Payload],
+        tokens: Sequence[NDArray[Any]] | None,
+        *,
+        replace: bool,
+    ) -> None:
+        vectors = check_vectors(vectors, name="vectors", dim=self.dim, metric=self.metric)
+        check_rows(ids, payload, count=len(vectors))
+        if (tokens is not None) != self.has_tokens:
+            held = "holds" if self.has_tokens else "does not hold"
+            raise ValueError(f"this index {held} tokens, so every addition must {'' if self.has_tokens else 'not '}too")
+        if not len(ids):
+            return
+        with exclusive(self.folder):
+            self.refresh()
+            handles = self._snapshot.find(ids)
+            there = np.flatnonzero(handles >= 0)
+            if len(there) and not replace:
+                raise ArtefactError(
+                    f"{self.folder}: {len(there)} of these ids are in the index, the first is {ids[there[0]]!r}; "
+                    "nothing was added; use upsert to replace them"
+                )
+            token_dtype = self._snapshot.common.token_dtype
+            self._snapshot = changes.publish_change(
+                self._snapshot,
+                removed=handles[there],
+                added=changes.from_arguments(vectors, ids, payload, tokens, token_dtype),
+                num_bytes=changes.bytes_of(vectors, tokens),
+            )
 
 
 def _index_folder(folder: str | Path) -> Path:
@@ -239,66 +233,10 @@ def _index_folder(folder: str | Path) -> Path:
     return path
 
 
-def _require_model(folder: Path, loaded: Loaded, expected: str | None) -> None:
-    found = loaded.manifest["model_digest"]
+def _require_model(folder: Path, snapshot: Snapshot, expected: str | None) -> None:
+    found = snapshot.manifest["model_digest"]
     if expected is not None and found != expected:
         raise ArtefactError(
             f"{folder}: its vectors were made by the model {found}, the queries come from the model {expected}; "
             "use the model of the index, or build the index again with this one"
         )
-
-
-def _kept_and_new(
-    loaded: Loaded,
-    dropped: set[str],
-    vectors: NDArray[np.float32],
-    ids: Sequence[str],
-    payload: Sequence[Payload],
-    tokens: Sequence[NDArray[Any]] | None,
-) -> Contents:
-    """The contents without some ids and with new rows at the end."""
-    kept = [row for row, identity in enumerate(loaded.ids) if identity not in dropped]
-    store, manifest = loaded.tokens, loaded.manifest
-    return Contents(
-        np.concatenate([loaded.vectors[kept], vectors]),
-        [*(loaded.ids[row] for row in kept), *ids],
-        [*(loaded.payload[row] for row in kept), *payload],
-        None if store is None else (*(store.get(row) for row in kept), *(tokens or ())),
-        manifest["model_digest"],
-        manifest["requested_kind"],
-        manifest["info"],
-    )
-
-
-def _candidates(
-    loaded: Loaded, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None, limit: int
-) -> list[NDArray[np.int64]]:
-    """Rows that may be among the best k of each query; all of them certainly are if the search is exact."""
-    is_flat = loaded.manifest["kind"] == "flat"
-    if rows is not None and (is_flat or engine.scan_is_better(len(rows))):
-        subset = rows
-
-        def propose(which: NDArray[np.int64], count: int) -> engine.Candidates:
-            return engine.scan(loaded.vectors, queries[which], count, rows=subset)
-
-        return engine.with_ties(propose, num_queries=len(queries), k=k, limit=limit)
-    if is_flat:
-
-        def ask(which: NDArray[np.int64], count: int) -> engine.Candidates:
-            return engine.nearest(loaded.faiss_index, queries[which], count, rows=None)
-
-        return engine.with_ties(ask, num_queries=len(queries), k=k, limit=limit)
-    found = engine.nearest(loaded.faiss_index, queries, min(limit, 4 * k + 16), rows=rows)
-    return [row[row >= 0] for row in found.rows]
-
-
-def _rescored(loaded: Loaded, queries: NDArray[np.float32], candidates: list[NDArray[np.int64]], k: int) -> Hits:
-    """The best k candidates by cosine in float64, which is the same however the candidates were found."""
-    rows = np.full((len(queries), k), -1, dtype=np.int64)
-    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    for place, (query, found) in enumerate(zip(queries.astype(np.float64), candidates, strict=True)):
-        exact = (loaded.vectors[found].astype(np.float64) * query).sum(axis=1).astype(np.float32)
-        order = best_first(exact[None], loaded.id_order[found][None])[0, :k]
-        rows[place, : len(order)], scores[place, : len(order)] = found[order], exact[order]
-    ids = np.array([[loaded.ids[row] if row >= 0 else "" for row in line] for line in rows], dtype=np.str_)
-    return Hits(ids, scores, rows)
