@@ -1,16 +1,13 @@
 """Figures of merit: edit counts and error rates, retrieval, and how sure they are. Needs numpy only."""
 
+from signwave.metrics.agreement import MEXA_SIZE, Mexa, mexa, mutual_nearest
 from signwave.metrics.batch_edits import BatchCounts, count_edits_batch
 from signwave.metrics.bootstrap import (
     Interval,
-    PairedTest,
-    SignTest,
     error_rate_interval,
     mean_interval,
-    paired_bootstrap,
-    paired_permutation,
+    mean_intervals,
     ratio_interval,
-    sign_test,
     statistic_interval,
 )
 from signwave.metrics.edits import (
@@ -28,10 +25,28 @@ from signwave.metrics.edits import (
     sum_counts,
     wer,
 )
+from signwave.metrics.hubness import (
+    csls,
+    hub_skewness,
+    k_occurrence,
+    qb_norm,
+    transductive_csls,
+    transductive_dual_softmax,
+)
+from signwave.metrics.paired import (
+    PairedMeans,
+    PairedTest,
+    SignTest,
+    paired_bootstrap,
+    paired_means,
+    paired_permutation,
+    sign_test,
+)
 from signwave.metrics.ranks import Ranks
 from signwave.metrics.retrieval import (
     RankSpread,
     TwoWay,
+    best_of_groups,
     caption_ceiling,
     chance,
     dot_scores,
@@ -42,30 +57,42 @@ from signwave.metrics.retrieval import (
 
 __all__ = [
     "LEVENSHTEIN",
+    "MEXA_SIZE",
     "SCLITE",
     "BatchCounts",
     "EditCosts",
     "EditCounts",
     "EditOp",
     "Interval",
+    "Mexa",
+    "PairedMeans",
     "PairedTest",
     "RankSpread",
     "Ranks",
     "SignTest",
     "TwoWay",
     "align_tokens",
+    "best_of_groups",
     "caption_ceiling",
     "cer",
     "chance",
     "count_each",
     "count_edits",
     "count_edits_batch",
+    "csls",
     "dot_scores",
     "error_rate_interval",
+    "hub_skewness",
+    "k_occurrence",
     "mean_interval",
+    "mean_intervals",
     "mean_rank_variance",
+    "mexa",
+    "mutual_nearest",
     "paired_bootstrap",
+    "paired_means",
     "paired_permutation",
+    "qb_norm",
     "rank_both_ways",
     "rank_queries",
     "ratio_interval",
@@ -74,5 +101,7 @@ __all__ = [
     "split_units",
     "statistic_interval",
     "sum_counts",
+    "transductive_csls",
+    "transductive_dual_softmax",
     "wer",
 ]

@@ -69,6 +69,21 @@ def dot_scores(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> Sc
     return lambda start, stop: queries[start:stop] @ gallery.T
 
 
+def best_of_groups(scores: NDArray[Any], groups: Sequence[Any]) -> tuple[NDArray[Any], list[Any]]:
+    """Scores of groups instead of items: the highest of each group's columns.
+
+    Args:
+        scores: (Q, G) float.
+        groups: (G,) group of each column.
+
+    Returns:
+        (Q, number of groups), and the groups in the order of their first column.
+    """
+    numbers, _ = _number_groups(groups, groups)
+    block_of, _ = _grouped_block(_block_function(scores, len(scores), len(numbers)), numbers)
+    return block_of(0, len(scores)), list(dict.fromkeys(groups))
+
+
 class TwoWay(NamedTuple):
     """Retrieval in both directions between texts and videos."""
 
