@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr import datasets
+from asr.commands import similar
 from signwave import command
 from signwave.options import (
     AsJson,
@@ -35,6 +36,8 @@ CORPORA = ", ".join(sorted(module.name.replace("_", "-") for module in pkgutil.i
 app = new_app(
     "asr", "Speech recognition for languages with little labelled speech: prepare corpora, transcribe, score."
 )
+app.command("duplicates", epilog=similar.DUPLICATES_EXAMPLES)(similar.duplicates)
+app.command("nearest", epilog=similar.NEAREST_EXAMPLES)(similar.nearest)
 
 
 def main() -> int:
