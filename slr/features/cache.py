@@ -1,7 +1,7 @@
 """Features of a frozen encoder on disk: half precision, memory-mapped, complete or refused.
 
 FOLDER/
-  cache.json       which encoder (spec and digest), frame rate, variants per clip
+  cache.json       which encoder (spec and digest), frame rate, variants per clip, which windows
   shard-00000.npy  (sum of steps, D) float16, the clips' features one after the other
   shard-00000.json what lies in it: clip, span, variant, offset, steps; written after the .npy, so that what a killed
                    run leaves behind is not looked at
@@ -13,9 +13,8 @@ A clip is found by its id, and its span is compared; `Clip.sha256` too, where th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,70 +22,20 @@ from numpy.typing import NDArray
 from signwave.errors import ArtefactError
 from signwave.manifest import Clip
 from signwave.rundir import read_json, sha256_file
+from slr.features.cache_files import (
+    COMPLETE,
+    HEADER,
+    CacheHeader,
+    Entry,
+    HalfArray,
+    read_header,
+    read_index,
+    read_problems,
+)
+from slr.features.windows import SlidingWindows
 from slr.reading import Reading
 
-HalfArray = NDArray[np.float16]
 FloatArray = NDArray[np.float32]
-
-FORMAT_VERSION = 1
-HEADER, COMPLETE = "cache.json", "complete.json"
-
-
-@dataclass(frozen=True)
-class CacheHeader:
-    """What all features of a cache have in common.
-
-    Attributes:
-        encoder: spec of the encoder as plain values, see slr.features.encoders.EncoderSpec.
-        encoder_digest: over spec and weights.
-        rate_hz: frames a second that clips were brought to.
-        num_variants: per clip; variant 0 shows the whole pictures, the others crops of them.
-        flip: share of the other variants that are mirrored.
-    """
-
-    encoder: dict[str, Any]
-    encoder_digest: str
-    rate_hz: float
-    num_variants: int = 1
-    flip: float = 0.0
-
-    def difference(self, other: CacheHeader) -> str:
-        """What sets two headers apart, in words; empty where nothing does."""
-        mine, others = asdict(self), asdict(other)
-        if self.encoder_digest == other.encoder_digest:
-            mine.pop("encoder"), others.pop("encoder")
-        found = [f"{key} {_short(others[key])} instead of {_short(mine[key])}" for key in mine
-                 if mine[key] != others[key]]  # fmt: skip
-        return "; ".join(found)
-
-
-class Entry(NamedTuple):
-    """Where the features of one variant of one clip lie.
-
-    Attributes:
-        id: of the clip.
-        variant: 0 is the clip as it is.
-        start_seconds: of the span.
-        end_seconds: of the span; None = the end of the file.
-        sha256: of the media file, "" where the manifest doesn't say.
-        num_frames: frames that were read.
-        offset: first row in the shard.
-        num_steps: rows.
-    """
-
-    id: str
-    variant: int
-    start_seconds: float
-    end_seconds: float | None
-    sha256: str
-    num_frames: int
-    offset: int
-    num_steps: int
-
-    def is_of(self, clip: Clip) -> bool:
-        """Whether this is the clip, and not another span or another file under its id."""
-        same_file = not (self.sha256 and clip.sha256) or self.sha256 == clip.sha256
-        return same_file and (self.start_seconds, self.end_seconds) == (clip.start_seconds, clip.end_seconds)
 
 
 class FeatureCache:
@@ -101,16 +50,16 @@ class FeatureCache:
         header: which encoder, rate and variants.
         problems: clip → why it has no features.
         dim: D.
-        stride: frames per step.
+        stride: frames per step, or from one window to the next.
     """
 
     def __init__(self, folder: Path, header: CacheHeader, problems: dict[str, str]) -> None:
         self.folder, self.header, self.problems = folder, header, problems
-        self.dim, self.stride = int(header.encoder["dim"]), int(header.encoder["stride"])
+        self.dim, self.stride = int(header.encoder["dim"]), header.stride
         self._found: dict[tuple[str, int], tuple[str, Entry]] = {}
         self._mapped: dict[str, HalfArray] = {}
         for path in sorted(folder.glob("shard-*.json")):
-            for entry in _read_index(path, self.dim):
+            for entry in read_index(path, self.dim):
                 self._found[entry.id, entry.variant] = (path.stem, entry)
 
     @classmethod
@@ -150,6 +99,11 @@ class FeatureCache:
         return self.__dict__ | {"_mapped": {}}
 
     @property
+    def windows(self) -> SlidingWindows | None:
+        """Which windows of a clip its features are of; None where they are of steps."""
+        return self.header.windows
+
+    @property
     def ids(self) -> list[str]:
         """Clips whose variants are all there."""
         wanted = range(self.header.num_variants)
@@ -170,9 +124,44 @@ class FeatureCache:
         self._check(clip, variant)
         return self._view(clip.id, variant)
 
+    def select(self, clip: Clip, windows: SlidingWindows, *, variant: int = 0) -> HalfArray:
+        """(M, D) float16, other windows than the cache was made for, where it has them; raises as `get`.
+
+        All windows of stride 1 serve any choice of any stride.
+
+        Raises:
+            ArtefactError: some aren't there.
+        """
+        if self.windows is None:
+            raise ArtefactError(f"{self.folder}: holds steps and no windows; make it with `slr features … --window 16`")
+        try:
+            rows = windows.rows_in(self.windows, self.num_frames(clip))
+        except ValueError as error:
+            raise ArtefactError(
+                f"{self.folder}: {error}; make features of all windows with `slr features … --stride 1 --most 0`"
+            ) from None
+        found: HalfArray = self.get(clip, variant=variant)[rows]
+        return found
+
+    def require_steps(self) -> None:
+        """Check that the rows of a clip lie `stride` frames apart.
+
+        Raises:
+            ArtefactError: they are of windows.
+        """
+        if self.windows is not None:
+            raise ArtefactError(
+                f"{self.folder}: holds {self.windows}, which retrieval reads; make features of steps with "
+                "`slr features` without --window and --most"
+            )
+
     def num_steps(self, clip: Clip) -> int:
         """T' of a clip, without touching its features; raises as `get`."""
         return self._check(clip, 0).num_steps
+
+    def num_frames(self, clip: Clip) -> int:
+        """Frames of a clip that were read, at the rate of the cache; raises as `get`."""
+        return self._check(clip, 0).num_frames
 
     def has(self, clip: Clip) -> bool:
         """Whether all variants of this very span are there."""
@@ -238,10 +227,14 @@ class CachedFeatures:
     """Gives a data set its clips from a cache, as `slr.reading.read` gives them from files.
 
     Args:
-        cache: of the manifest's clips.
+        cache: of the manifest's clips, of steps.
+
+    Raises:
+        ArtefactError: its features are of windows.
     """
 
     def __init__(self, cache: FeatureCache) -> None:
+        cache.require_steps()
         self.cache = cache
 
     def __call__(self, clip: Clip, *, seed: int | None = None) -> Reading:
@@ -250,48 +243,3 @@ class CachedFeatures:
         features = self.cache.get(clip, variant=variant)
         # A copy: tensors must not lie on a mapping that is read-only.
         return Reading(np.array(features), None, len(features) * self.cache.stride / self.cache.header.rate_hz)
-
-
-def read_header(folder: Path) -> CacheHeader:
-    """What a cache holds.
-
-    Raises:
-        ArtefactError: not a cache, or of another version.
-    """
-    content = read_json(folder / HEADER)
-    try:
-        version = content.pop("format_version")
-        header = CacheHeader(**content)
-        int(header.encoder["dim"]), int(header.encoder["stride"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{folder / HEADER}: not a feature cache ({error}); delete the folder") from error
-    if version != FORMAT_VERSION:
-        raise ArtefactError(f"{folder}: feature cache of version {version}, this toolkit reads {FORMAT_VERSION}")
-    return header
-
-
-def read_problems(marker: Path) -> dict[str, str]:
-    """Clips that failed in the last build, with reasons; `marker` is the file that says it was complete."""
-    return {str(name): str(reason) for name, reason in read_json(marker).get("problems", {}).items()}
-
-
-def _read_index(path: Path, dim: int) -> list[Entry]:
-    content = read_json(path)
-    data = path.with_suffix(".npy")
-    try:
-        entries = [Entry(*values) for values in content["entries"]]
-        num_bytes, num_rows = int(content["num_bytes"]), int(content["num_rows"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{path}: not the list of a shard ({error}); delete it and build again") from error
-    size = data.stat().st_size if data.is_file() else -1
-    if size != num_bytes or size < 2 * num_rows * dim or sum(entry.num_steps for entry in entries) != num_rows:
-        raise ArtefactError(
-            f"{data}: {'missing' if size < 0 else f'{size} bytes'} instead of {num_bytes} bytes; delete {path.name} "
-            "and run `slr features` again, it makes these clips anew"
-        )
-    return entries
-
-
-def _short(value: Any) -> str:
-    text = str(value["name"]) if isinstance(value, dict) and "name" in value else str(value)
-    return text if len(text) <= 24 else f"{text[:12]}…"

@@ -1,9 +1,9 @@
 """Frozen image and video backbones behind one call: frames in, one vector per step out.
 
-A backbone is a torchvision classifier without its last layer, or the vision part of a local transformers folder (CLIP,
-SigLIP, DINOv2, ViT, VideoMAE …). Step i looks at a window of frames around frame i * stride: one frame for pictures,
-`window_frames` for video backbones. So every backbone has a finite view, and padding never reaches it. Frames are
-squeezed to the backbone's size as a whole: a centre crop would cut off the hands. Nothing is ever downloaded.
+A backbone is a torchvision classifier without its last layer, the vision part of a local transformers folder (CLIP,
+SigLIP, DINOv2, ViT, VideoMAE …), or I3D. Step i looks at a window of frames around frame i * stride: one frame for
+pictures, `window_frames` for video backbones. So every backbone has a finite view, and padding never reaches it. Frames
+are squeezed to the backbone's size as a whole: a centre crop would cut off the hands. Nothing is ever downloaded.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from signwave.errors import ArtefactError
+from slr.models.i3d import InceptionI3d
 from slr.models.masking import conv_steps
 
-Source = Literal["torchvision", "transformers"]
+Source = Literal["torchvision", "transformers", "i3d"]
 Pooling = Literal["pooler", "first", "mean"]
 
 _FORMAT = 1  # goes into the digest: raise it whenever the same spec and weights give other features
-HEADS = ("fc", "classifier", "heads", "head")
-"""Names of the last layers of torchvision's classifiers."""
+HEADS = ("fc", "classifier", "heads", "head", "logits")
+"""Names of the last layers of torchvision's classifiers, and of I3D."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class EncoderSpec:
     """All that an encoder is built from except its weights: plain values, kept in caches and bundles.
 
     Attributes:
-        source: library of the backbone.
-        name: torchvision's name of the model, or transformers' model type.
+        source: library of the backbone; that of I3D is this one.
+        name: torchvision's name of the model, transformers' model type, or that of the encoder for I3D.
         height_px: of the pictures that the backbone sees.
         width_px: likewise.
         mean: of red, green and blue in [0, 1], subtracted.
@@ -150,11 +151,7 @@ class FrameEncoder(nn.Module):
 
     def digest(self) -> str:
         """SHA-256 over the spec and every weight: equal digests give equal features."""
-        found = hashlib.sha256(json.dumps([_FORMAT, self.spec.to_dict()], sort_keys=True).encode())
-        for name, value in sorted(self.backbone.state_dict().items()):
-            found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return found.hexdigest()
+        return digest_of([_FORMAT, self.spec.to_dict()], self.backbone)
 
     def encode(self, windows: Tensor) -> Tensor:
         """(N, D) float, one vector a window. windows: (N, window_frames, 3, H, W) uint8 of any size."""
@@ -166,14 +163,28 @@ class FrameEncoder(nn.Module):
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         else:
             pixels = pixels.reshape(len(windows), -1, *pixels.shape[1:])
-            pixels = pixels.transpose(1, 2) if self.spec.source == "torchvision" else pixels
-        if self.spec.source == "torchvision":
-            found: Tensor = self.backbone(pixels)
-            return found
-        return _pooled(self.backbone(pixel_values=pixels), self.spec.pooling)
+        if self.spec.source == "transformers":
+            return _pooled(self.backbone(pixel_values=pixels), self.spec.pooling)
+        if self.spec.is_video:
+            pixels = pixels.transpose(1, 2)
+            if pixels.is_cuda:  # what half-precision kernels of GPUs want; a CPU may be slower so
+                pixels = pixels.contiguous(memory_format=torch.channels_last_3d)
+        found: Tensor = self.backbone(pixels)
+        return found
+
+
+def digest_of(facts: Any, module: nn.Module) -> str:
+    """SHA-256 over plain facts and every weight of a module."""
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, value in sorted(module.state_dict().items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _backbone(spec: EncoderSpec) -> nn.Module:
+    if spec.source == "i3d":
+        return InceptionI3d()
     if spec.source == "torchvision":
         return _torchvision_backbone(spec.name)
     from transformers import AutoConfig, AutoModel

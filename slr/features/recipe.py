@@ -28,6 +28,7 @@ class FeatureCorpusConfig(CorpusConfig):
 
         Raises:
             ConfigError: none is named.
+            ArtefactError: it isn't complete, or holds windows.
         """
         from slr.features.cache import FeatureCache
 
@@ -35,7 +36,9 @@ class FeatureCorpusConfig(CorpusConfig):
             raise ConfigError(
                 "data.features_dir is empty; make features with `slr features MANIFEST… FOLDER` and give FOLDER"
             )
-        return FeatureCache.open(self.features_dir)
+        cache = FeatureCache.open(self.features_dir)
+        cache.require_steps()
+        return cache
 
     def load(self) -> Corpus:
         """The splits; training goes without clips that couldn't be encoded, dev and test score them as missing."""

@@ -11,7 +11,7 @@ import numpy as np
 from signwave.errors import ArtefactError, ManifestError
 from signwave.manifest import Clip
 from signwave.rundir import atomic_path, sha256_file, write_json
-from slr.features.cache import (
+from slr.features.cache_files import (
     COMPLETE,
     FORMAT_VERSION,
     HEADER,

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from signwave.errors import ArtefactError, ManifestError, MediaError
 from signwave.manifest import Clip
-from slr.features.building import build, crop
+from slr.features.building import build
 from slr.features.cache import CachedFeatures, FeatureCache, variant_of
 from slr.features.encoders import EncoderSpec, Features, FrameEncoder
+from slr.features.encoding import crop
 from slr.models.masking import conv_steps
 
 
@@ -221,6 +222,19 @@ def test_crops_keep_most_of_the_picture_and_mirror_as_asked() -> None:
         height, width = plain.shape[3:]
         assert height * width >= 0.6 * 20 * 30
         assert int(plain[0, 0, 0, 0, 1] - plain[0, 0, 0, 0, 0]) == 1
+
+
+def test_a_cache_from_before_there_were_windows_opens(tmp_path: Path) -> None:
+    make(tmp_path, clips_of("a"))
+    content = json.loads((tmp_path / "cache.json").read_text())
+    assert content.pop("windows") is None
+    (tmp_path / "cache.json").write_text(json.dumps(content))
+    assert FeatureCache.open(tmp_path).windows is None
+    assert make(tmp_path, clips_of("a")).num_skipped == 1  # type: ignore[attr-defined]
+    content["windows"] = {"window_frames": 16, "stride": 0, "most": 64}
+    (tmp_path / "cache.json").write_text(json.dumps(content))
+    with pytest.raises(ArtefactError, match=r"cache.json: not a feature cache \(window_frames, stride and most"):
+        FeatureCache.open(tmp_path)
 
 
 def test_the_header_names_the_encoder(tmp_path: Path) -> None:
