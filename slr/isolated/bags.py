@@ -88,13 +88,16 @@ class Windows:
     Args:
         needs: what the trunk reads.
         window_frames: length of a window.
+        inside: windows lie within their sign, where it is as long as one; else only their centres do.
         read_clip: reads a span; by default the clip's file.
     """
 
-    def __init__(self, needs: Needs, *, window_frames: int = 16, read_clip: ReadClip | None = None) -> None:
+    def __init__(
+        self, needs: Needs, *, window_frames: int = 16, inside: bool = False, read_clip: ReadClip | None = None
+    ) -> None:
         if needs.rate_hz is None:
             raise ValueError("windows need a rate")
-        self.needs, self.rate_hz, self.window_frames = needs, needs.rate_hz, window_frames
+        self.needs, self.rate_hz, self.window_frames, self.inside = needs, needs.rate_hz, window_frames, inside
         self._read_clip = read_clip
         self._cache: OrderedDict[tuple[object, ...], Reading] = OrderedDict()
 
@@ -111,6 +114,16 @@ class Windows:
         start = min(round(sign.start_seconds * self.rate_hz), size - 1)
         end = size if sign.end_seconds is None else min(round(sign.end_seconds * self.rate_hz), size)
         return start, max(end, start + 1)
+
+    def room(self, sign: Sign, *, tempo: float = 1.0) -> tuple[float, float]:
+        """Between which frames the centre of a window may lie, counted from the start of the clip."""
+        start, end = self.span_of(sign)
+        if not self.inside:
+            return start - 0.5, end - 0.5
+        half = (self.window_frames - 1) / 2 * tempo
+        low, high = start + half - 0.5, end - half - 0.5
+        middle = (start + end - 1) / 2
+        return min(low, middle), max(high, middle)
 
     def __call__(self, sign: Sign, centres: NDArray[np.float64], *, tempo: float = 1.0) -> Reading:
         """Windows about some frames, joined.
@@ -272,9 +285,10 @@ class TrainBags:
             place = int(rng.choice(len(dictionary.signs), p=self.weights[number]))
             sign = dictionary.signs[place]
             try:
-                start, end = self.windows.span_of(sign)
-                centres = np.sort(rng.uniform(start - 0.5, end - 0.5, self.num_instances))
+                shares = np.sort(rng.random(self.num_instances))
                 tempo = float(self.tempo ** rng.uniform(-1, 1))
+                low, high = self.windows.room(sign, tempo=tempo)
+                centres = low + (high - low) * shares
                 reading = self.windows(sign, centres, tempo=tempo)
             except (UserError, OSError) as error:
                 problem = str(error)
@@ -333,11 +347,12 @@ class EvaluationBags:
 
     def bag(self, sign: Sign, label: int, place: int) -> Bag:
         """One sign."""
-        centres = spread(*self.windows.span_of(sign), num=self.num_instances)
+        low, high = self.windows.room(sign)
+        centres = spread(low + 0.5, high + 0.5, num=self.num_instances)
         return _bag(self.windows(sign, centres), self.windows.frames(sign, centres), label, place)
 
 
-def spread(start: int, end: int, *, num: int) -> NDArray[np.float64]:
+def spread(start: float, end: float, *, num: int) -> NDArray[np.float64]:
     """(num,) float64, the middles of equal parts of [start, end)."""
     return start - 0.5 + (np.arange(num) + 0.5) * (end - start) / num
 

@@ -75,10 +75,10 @@ class IsolatedRecognizer:
         self.device = device
         self.model.to(device).eval()
         size_px: Any = info.get("size_px")
-        needs = Needs(self.model.reads, self.rate_hz, None if size_px is None else (int(size_px[0]), int(size_px[1])))
-        self._bags = EvaluationBags(
-            [], Windows(needs, window_frames=self.window_frames), num_instances=int(info.get("evaluation_instances", 3))
-        )
+        picture = None if size_px is None else (int(size_px[0]), int(size_px[1]))
+        self.needs = Needs(self.model.reads, self.rate_hz, picture)
+        windows = Windows(self.needs, window_frames=self.window_frames)
+        self._bags = EvaluationBags([], windows, num_instances=int(info.get("evaluation_instances", 3)))
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto") -> IsolatedRecognizer:
@@ -126,7 +126,8 @@ class IsolatedRecognizer:
             batch = self._read(signs[first : first + _BATCH_SIGNS], first, problems)
             if batch is not None:
                 places = list(batch.places)
-                found, rows = self._look(batch.to(self.device))
+                points = None if batch.points is None else batch.points.flatten(0, 1)
+                found, rows = self.look(batch.inputs.flatten(0, 1), points=points, num_bags=len(batch))
                 embeddings[places] = found
                 for name, values in rows.items():
                     log_probs[name][places] = values
@@ -141,12 +142,26 @@ class IsolatedRecognizer:
                 problems[place] = " ".join(str(error).split())
         return stack(bags, "") if bags else None
 
-    def _look(self, batch: BagBatch) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-        points = None if batch.points is None else batch.points.flatten(0, 1)
+    def look(
+        self, windows: Tensor, *, points: Tensor | None = None, num_bags: int | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """What is seen in windows that were read already.
+
+        Args:
+            windows: (N, window_frames, …), as the trunk reads them at `needs.rate_hz`; any device.
+            points: (N, window_frames, 63, 3) float32 keypoints beside frames.
+            num_bags: B, where N / B windows one after the other show one sign; None: each window is asked by itself.
+
+        Returns:
+            (B, D) float32 embeddings of unit length, and language → (B, V) float32, natural log, calibrated.
+        """
+        num_bags = len(windows) if num_bags is None else num_bags
+        inputs = windows.to(self.device)
+        num_frames = torch.full((len(inputs),), inputs.shape[1], dtype=torch.int64, device=inputs.device)
         with torch.inference_mode():
-            pooled = self.model(batch.inputs.flatten(0, 1), batch.num_frames, points=points).whole
-            embedded = functional.normalize(by_bag(self.model.embed(pooled), len(batch)).mean(1), dim=-1)
-            rows = {name: self._calibrated(pooled, name, len(batch)) for name in self._glosses}
+            pooled = self.model(inputs, num_frames, points=None if points is None else points.to(self.device)).whole
+            embedded = functional.normalize(by_bag(self.model.embed(pooled), num_bags).mean(1), dim=-1)
+            rows = {name: self._calibrated(pooled, name, num_bags) for name in self._glosses}
         return embedded.cpu().numpy(), rows
 
     def _calibrated(self, pooled: dict[str, Tensor], language: str, num_bags: int) -> NDArray[np.float32]:

@@ -2,8 +2,6 @@
 
 # no `from __future__ import annotations`: OmegaConf reads the types of the fields
 import dataclasses
-import logging
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,15 +13,13 @@ from slr.training.augmentation import FrameAugmentation
 from slr.training.recipe import OptimiserConfig, kind_of
 
 if TYPE_CHECKING:
-    from slr.crosslingual.signs import Sign, Splits
+    import torch
+
+    from slr.crosslingual.signs import Splits
     from slr.isolated.bags import Balance, Dictionary, Windows
     from slr.reading import Needs
 
 AnyIsolated = TypeVar("AnyIsolated", bound="IsolatedRecipe")
-
-log = logging.getLogger(__name__)
-
-OFFICIAL, BY_ORIGIN = "official split", "split by clip of origin"
 
 
 @dataclass
@@ -46,6 +42,9 @@ class DictionariesConfig:
     """How often a gloss is drawn: square_root of its signs, class (all alike) or natural (by its signs)."""
     tempo: float = 1.25
     """Windows are drawn at a tempo of 1 / tempo to tempo."""
+    inside: bool = False
+    """Windows lie within their sign, where it is as long as one: for spans that are windows themselves, as those of
+    `slr spot`. Else only their centres do."""
     dev_share: float = 0.1
     """Share of the clips whose signs choose the weights and calibrate; split by clip, never by sign. Not for a folder
     with a dev split of its own."""
@@ -87,7 +86,7 @@ class DictionariesConfig:
         """What reads the signs."""
         from slr.isolated.bags import Windows
 
-        return Windows(needs, window_frames=self.window_frames)
+        return Windows(needs, window_frames=self.window_frames, inside=self.inside)
 
 
 @dataclass
@@ -119,10 +118,11 @@ class IsolatedRecipe(Recipe):
         from slr.isolated.losses import read_vectors, soft_targets
         from slr.isolated.model import IsolatedSigns
         from slr.isolated.module import IsolatedTraining, make_targets
+        from slr.isolated.splitting import split
         from slr.reading import Needs
 
         loaded = self.data.load()
-        splits = [split(one, self.data, self.seed) for one in loaded]
+        splits = [split(one, self.data, self.seed, classes=self.classes(one)) for one in loaded]
         train = [parts[0] for parts in splits]
         trunk = self.model.build(vocab_size=2)
         config: dict[str, Any] = {
@@ -134,7 +134,7 @@ class IsolatedRecipe(Recipe):
             "dropout": self.dropout,
         }
         model = IsolatedSigns(**config)
-        self._initialise(model)
+        self.initialise(model)
         size_px = (self.data.height_px, self.data.width_px) if "frames" in model.reads else None
         windows = self.data.windows(Needs(model.reads, self.data.rate_hz, size_px))
         balance: Balance = self.data.balance  # type: ignore[assignment]  # checked by the config
@@ -160,18 +160,12 @@ class IsolatedRecipe(Recipe):
             )
 
         settings = self.optimiser
-        kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
         module = IsolatedTraining(
             model,
             dictionaries={one.name: (parts[1], parts[2]) for one, parts in zip(train, splits, strict=True)},
             targets=make_targets(train, targets),
             losses=self.losses,
-            optimiser=lambda parameters: kind(
-                parameters,
-                lr=settings.learning_rate,
-                weight_decay=settings.weight_decay,
-                betas=(settings.beta1, settings.beta2),
-            ),
+            optimiser=self.make_optimiser,
             schedule=settings.schedule,
             warmup_steps=settings.warmup_steps,
             augmentation=self.data.augmentation if self.data.augment else None,
@@ -202,7 +196,30 @@ class IsolatedRecipe(Recipe):
         train = dataclasses.replace(small.train, num_workers=0)  # processes take longer to start than this to read
         return dataclasses.replace(small, data=made, model=model, train=train)
 
-    def _initialise(self, model: Any) -> None:
+    def classes(self, splits: "Splits") -> tuple[str, ...] | None:
+        """Glosses that the classifier of a language has, the blank first; None for those of its training signs."""
+        del splits
+        return None
+
+    def make_optimiser(self, parameters: Any) -> "torch.optim.Optimizer":
+        """The optimiser of some parameters."""
+        import torch
+
+        settings = self.optimiser
+        kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+        return kind(
+            parameters,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            betas=(settings.beta1, settings.beta2),
+        )
+
+    def initialise(self, model: Any) -> None:
+        """Give the new model the weights that it starts from.
+
+        Raises:
+            ConfigError: they don't fit.
+        """
         if self.weights_path:
             if not hasattr(model.trunk, "load_backbone"):
                 raise ConfigError(f"weights_path={self.weights_path}: this model has no backbone to load; leave it out")
@@ -213,67 +230,6 @@ class IsolatedRecipe(Recipe):
             take_weights(model.trunk, self.initial_run, list(model.trunk.state_dict()))
 
 
-def split(splits: "Splits", config: DictionariesConfig, seed: int) -> "tuple[Dictionary, Dictionary, Dictionary]":
-    """Training, dev and test signs of a language; classes are those of training.
-
-    What the corpus holds back stays as it is; else signs are held back by the clip they were cut from.
-
-    Raises:
-        UserError: nothing is left to train on.
-    """
-    from slr.crosslingual.segments import BLANK_GLOSS
-    from slr.crosslingual.signs import split_by_origin
-    from slr.isolated.bags import Dictionary
-
-    name, train = splits.train.name, splits.train.signs
-    held: list[tuple[list[Sign], str]] = []
-    for official, share, offset in ((splits.test, config.test_share, 0), (splits.dev, config.dev_share, 1)):
-        if official is not None:
-            held.append((official.signs, OFFICIAL))
-            continue
-        kept, chosen = split_by_origin(train, held_out=share, seed=seed + offset)
-        held.append(([train[i] for i in chosen], BY_ORIGIN))
-        train = [train[i] for i in kept]
-    _warn_of_overlap(splits)
-    counts = Counter(sign.gloss for sign in train)
-    frequent = sorted(gloss for gloss, size in counts.items() if size >= config.min_instances and gloss != BLANK_GLOSS)
-    if not frequent:
-        raise UserError(
-            f"{splits.train.source}: no gloss has {config.min_instances} training signs; lower data.min_instances, "
-            "dev_share or test_share"
-        )
-    num_rare = len(counts) - len(frequent) - (BLANK_GLOSS in counts)
-    if num_rare:
-        log.warning("%s: %d glosses with fewer than %d signs left out", name, num_rare, config.min_instances)
-    glosses = (BLANK_GLOSS, *frequent)
-    classes = {gloss: number for number, gloss in enumerate(glosses)}
-
-    def part(signs: "list[Sign]", rule: str = "") -> Dictionary:
-        known = [sign for sign in signs if sign.gloss in classes]
-        labels = [classes[sign.gloss] for sign in known]
-        return Dictionary(name, known, labels, glosses, rule, len(signs) - len(known))
-
-    test, dev = (part(*one) for one in held)
-    return part(train), dev, test
-
-
 def _source(splits: "Splits") -> dict[str, str]:
     """What the bundle says of a dictionary, for those who look for it again."""
     return {"path": splits.train.source, "sha256": splits.train.sha256}
-
-
-def _warn_of_overlap(splits: "Splits") -> None:
-    """Say how much of an official split is of clips, or groups of clips, that are trained on; it stays as it is."""
-
-    def names(sign: "Sign") -> set[object]:
-        clip = sign.clip
-        return {(clip.path, clip.start_seconds, clip.end_seconds), *([clip.group] if clip.group else [])}
-
-    trained = {one for sign in splits.train.signs for one in names(sign)}
-    for what, held in (("dev", splits.dev), ("test", splits.test)):
-        num = sum(not trained.isdisjoint(names(sign)) for sign in held.signs) if held is not None else 0
-        if num:
-            log.warning(
-                "%s: %d of %d signs of its own %s split are of clips or groups that are trained on too",
-                splits.train.name, num, len(held.signs) if held is not None else 0, what,
-            )  # fmt: skip

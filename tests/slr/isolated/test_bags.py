@@ -248,3 +248,35 @@ def test_evaluation_sees_every_sign_once_and_in_order(caplog: pytest.LogCaptureF
     broken = EvaluationBags([Dictionary("a", signs[2:3], [1], first.glosses)], _windows(4))
     with pytest.raises(UserError, match=r"none of 1 signs of a can be read; the last: bad\.mp4: broken"):
         broken[Draw(0, 0)]
+
+
+@pytest.mark.parametrize("size", [1, 4, 16])
+@pytest.mark.parametrize(("start", "end"), [(10, 26), (10, 32), (3, 9), (0, 40), (39, 40), (36, 40)])
+def test_windows_inside_a_sign_show_nothing_else(size: int, start: int, end: int) -> None:
+    """As CiCo crops: any whole window of the span; where the span is shorter, the one about its middle."""
+    windows = Windows(Needs("keypoints", RATE_HZ), window_frames=size, inside=True, read_clip=_read)
+    sign = Sign(_clip(num_frames=40), "A", start / RATE_HZ, end / RATE_HZ)
+    bags = TrainBags([Dictionary("d", [sign], [1], ("", "A"))], windows, num_bags=1, num_instances=200, tempo=1.0)
+    batch = bags[Draw(0, 7)]
+    firsts = Counter(int(first) for first in batch.inputs[0, :, 0, 0])
+    if end - start >= size:
+        assert batch.foreground.all()
+        assert set(firsts) == set(range(start, end - size + 1)), "every place is drawn"
+    else:
+        assert len(firsts) == 1
+        assert batch.foreground[0, 0].sum() == end - start, "the whole span is seen"
+    held = EvaluationBags([], windows, num_instances=3).bag(sign, 1, 0)
+    assert held.foreground.sum() == 3 * min(size, end - start)
+
+
+def test_windows_inside_follow_the_tempo() -> None:
+    windows = Windows(Needs("keypoints", RATE_HZ), window_frames=9, inside=True, read_clip=_read)
+    sign = Sign(_clip(num_frames=40), "A", 10 / RATE_HZ, 32 / RATE_HZ)
+    for tempo in (0.5, 1.0, 2.0):
+        for centre in windows.room(sign, tempo=tempo):
+            shown = windows(sign, np.array([centre + 1e-9 * (21 - centre)]), tempo=tempo).inputs.ravel()
+            assert (shown.min(), shown.max()) == pytest.approx((shown[0], shown[-1]))
+            assert 10 <= shown.min() <= shown.max() < 32
+    assert windows.room(sign, tempo=4.0) == (20.5, 20.5)
+    plain = Windows(Needs("keypoints", RATE_HZ), window_frames=9, read_clip=_read)
+    assert plain.room(sign, tempo=2.0) == (9.5, 31.5)

@@ -106,6 +106,24 @@ def test_answers_are_calibrated_means_over_windows(run: Path, signs: list[Sign],
             np.testing.assert_allclose(seen.log_probs[name][0], expected.numpy(), atol=1e-4)
 
 
+def test_windows_by_themselves(run: Path, signs: list[Sign]) -> None:
+    """Windows that were read already: each alone, or those of a sign together, as `see` takes them."""
+    recognizer = IsolatedRecognizer.load(run, device="cpu")
+    seen = recognizer.see(signs[:2])
+    windows = Windows(recognizer.needs)
+    read = [windows(sign, spread(*windows.span_of(sign), num=2)).inputs for sign in signs[:2]]
+    inputs = torch.from_numpy(np.concatenate(read)).reshape(4, 16, 63, 3)
+    together, rows = recognizer.look(inputs, num_bags=2)
+    np.testing.assert_allclose(together, seen.embeddings, atol=1e-5)
+    each, log_probs = recognizer.look(inputs)
+    for name, temperature in TEMPERATURES.items():
+        np.testing.assert_allclose(rows[name], seen.log_probs[name], atol=1e-4)
+        uncalibrated = torch.from_numpy(log_probs[name] * temperature).log_softmax(1).exp().reshape(2, 2, -1).mean(1)
+        expected = (uncalibrated.log() / temperature).log_softmax(1)
+        np.testing.assert_allclose(rows[name], expected.numpy(), atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(each, axis=1), 1, atol=1e-5)
+
+
 def test_a_bundle_gives_the_model_back(run: Path, model: IsolatedSigns) -> None:
     recognizer = IsolatedRecognizer.load(run, device="cpu")
     for name, value in model.state_dict().items():

@@ -13,7 +13,8 @@ from signwave.manifest import Clip
 from slr.crosslingual.segments import BLANK_GLOSS
 from slr.crosslingual.signs import Sign, Signs, Splits, load_signs, load_splits
 from slr.isolated.bags import Dictionary
-from slr.isolated.recipe import BY_ORIGIN, OFFICIAL, DictionariesConfig, split
+from slr.isolated.recipe import DictionariesConfig
+from slr.isolated.splitting import BY_ORIGIN, OFFICIAL, split
 
 
 def _sign(number: int, gloss: str, **values: str) -> Sign:
