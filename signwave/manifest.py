@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class Clip:
     """Clips of one group belong together: they perform the same content, or come from one broadcast."""
     captions: dict[str, str] = field(default_factory=dict)
     """Language code → sentence, for retrieval."""
+    date: str = ""
+    """Of the recording: YYYY, YYYY-MM or YYYY-MM-DD."""
     split: str = ""
     sha256: str = ""
     poses_path: str = ""
@@ -106,7 +109,8 @@ class Clip:
 
 
 _FIELDS = {spec.name for spec in dataclasses.fields(Clip)}
-_TEXT_FIELDS = ("id", "path", "text", "language", "person", "group", "split", "sha256", "poses_path")
+_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
+_TEXT_FIELDS = ("id", "path", "text", "language", "person", "group", "date", "split", "sha256", "poses_path")
 
 
 def _is_number(value: object) -> bool:
@@ -120,6 +124,8 @@ def _problem(clip: Clip) -> str:
             return f"{name} must be text, got {getattr(clip, name)!r}"
     if not clip.id or not clip.path:
         return "id and path must not be empty"
+    if clip.date and not _DATE.fullmatch(clip.date):
+        return f"date must be YYYY, YYYY-MM or YYYY-MM-DD, got {clip.date!r}"
     if clip.kind not in get_args(ClipKind):
         return f"kind must be one of {', '.join(get_args(ClipKind))}, got {clip.kind!r}"
     if not all(isinstance(k, str) and isinstance(v, str) for k, v in clip.captions.items()):

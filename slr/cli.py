@@ -5,7 +5,21 @@ Heavy packages are imported inside the commands, so that --help comes at once.
 
 from signwave import command
 from signwave.options import examples, new_app
-from slr.commands import align, features, islr, lm, map, prepare, recognize, relabel, score, search
+from slr.commands import (
+    align,
+    evaluate,
+    features,
+    index,
+    islr,
+    lm,
+    map,
+    prepare,
+    recognize,
+    relabel,
+    score,
+    search,
+    spot,
+)
 
 app = new_app("slr", "Sign language: prepare corpora, recognise and score signs, index and search sign videos.")
 app.command("prepare", epilog=examples(*prepare.EXAMPLES))(prepare.prepare)
@@ -20,8 +34,10 @@ app.command("recognize", epilog=examples(*recognize.EXAMPLES))(recognize.recogni
 app.command("score", epilog=score.SCORE_EXAMPLES)(score.score)
 app.command("compare", epilog=score.COMPARE_EXAMPLES)(score.compare)
 app.add_typer(lm.lm_app, name="lm")
-app.add_typer(search.index_app, name="index")
-app.command("search")(search.search)
+app.command("spot", epilog=spot.EXAMPLES)(spot.spot)
+app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.add_typer(index.index_app, name="index")
+app.command("search", epilog=search.EXAMPLES)(search.search)
 
 
 def main() -> int:

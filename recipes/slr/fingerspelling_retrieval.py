@@ -8,12 +8,12 @@ A closed vocabulary: concepts that nobody spelled in training are found by their
 (test/open_vocabulary). What each split holds out is told in slr/datasets/fingerspelled_concepts.py.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from signwave.recipe import Parts, Recipe, main
 from slr.datasets.fingerspelled_concepts import FingerspelledConceptsConfig
-from slr.models.dual_encoder import DualEncoderConfig
+from slr.models.towers import DualEncoderConfig
 
 AnyRetrieval = TypeVar("AnyRetrieval", bound="FingerspellingRetrieval")
 
@@ -32,22 +32,22 @@ class FingerspellingRetrieval(Recipe):
     """Weight of the loss between captions (performances) of one concept."""
 
     def build(self) -> Parts:
-        from slr.retrieval.module import TextVideoRetrieval
+        from slr.models.towers import build_dual_encoder
+        from slr.retrieval.module import RetrievalLossConfig, TextVideoRetrieval
+        from slr.retrieval.spelled import measure_spelled
+        from slr.retrieval.stored import save_model
 
         options = {"num_workers": self.train.num_workers, "max_items": self.num_concepts}
         made = self.data.build(seed=self.seed, budget=self.train.budget, **options)
-        size = made.vocabulary.size
+        settings = self.model.settings(num_characters=made.texts.size)
+        model = build_dual_encoder(settings)
+        info = {"name": self.name, "rate_hz": self.data.rate_hz, "num_concepts": made.num_train_concepts}
         module = TextVideoRetrieval(
-            self.model.build(num_characters=size),
-            vocabulary=made.vocabulary,
-            normaliser=made.normaliser,
-            queries=made.queries,
-            learning_rate=self.learning_rate,
-            warmup_steps=self.warmup_steps,
-            within_weight=self.within_weight,
-            bundle_config={**asdict(self.model), "num_characters": size},
-            bundle_info={"name": self.name, "rate_hz": self.data.rate_hz, "num_concepts": made.num_train_concepts},
-        )
+            model, texts=made.texts, measure=measure_spelled, queries=made.queries,
+            loss=RetrievalLossConfig(within_weight=self.within_weight),
+            learning_rate=self.learning_rate, warmup_steps=self.warmup_steps,
+            export_to=lambda folder: save_model(folder, model, made.texts, settings=settings, info=info),
+        )  # fmt: skip
         return made.data, module
 
     def smoke(self: AnyRetrieval) -> AnyRetrieval:

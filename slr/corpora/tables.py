@@ -19,6 +19,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "language": ("language", "lang", "signed_language"),
     "split": ("split", "set", "partition"),
     "group": ("group", "concept"),
+    "date": ("date", "recorded"),
     "start": ("start_seconds", "start"),
     "end": ("end_seconds", "end"),
 }

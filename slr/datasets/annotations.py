@@ -190,6 +190,12 @@ def _refuse_empty_pictures(path: str) -> None:
                 raise MediaError(path, f"{entry.name} is an empty file of 0 bytes; unpack it again", kind="empty")
 
 
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+
+
 def broadcast_of(name: str) -> str:
     """The broadcast that a Phoenix clip was cut from: its id without the number of the sentence.
 
@@ -197,6 +203,18 @@ def broadcast_of(name: str) -> str:
     '01April_2010_Thursday_heute_default'
     """
     return re.sub(r"-\d+$", "", name)
+
+
+def date_of(name: str) -> str:
+    """The day of a Phoenix clip's broadcast, "" where its id doesn't begin with one.
+
+    >>> date_of("01April_2010_Thursday_heute_default-12")
+    '2010-04-01'
+    """
+    found = re.match(r"(\d{2})([A-Z][a-z]+)_(\d{4})_", name)
+    if found is None or found[2] not in MONTHS:
+        return ""
+    return f"{found[3]}-{MONTHS.index(found[2]) + 1:02d}-{found[1]}"
 
 
 def labelled(records: Iterable[Record | Problem], make: Callable[[Record], Clip]) -> Iterator[Row | Problem]:

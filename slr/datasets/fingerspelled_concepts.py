@@ -21,16 +21,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from signwave.errors import ManifestError, UserError
-from signwave.text import BLANK_TOKEN, Normaliser, Vocabulary
+from signwave.text import Normaliser
 
 if TYPE_CHECKING:
     from signwave.training.data import DataModule
     from slr.datasets.fingerspelling import Alphabet, Letter
+    from slr.retrieval.data import QueryText
+    from slr.retrieval.texts import Characters
 
 LANGUAGES = ("en", "de", "ar")
 Split = Literal["train", "held_performances", "unseen_alphabet", "open_vocabulary"]
 TEST_SPLITS: tuple[Split, ...] = ("held_performances", "unseen_alphabet", "open_vocabulary")
-UNKNOWN_TOKEN = "<unknown>"
 _ARABIC_ALPHABET = "jos"
 # Spellings for alphabets that lack a letter; the manual alphabet of Jordan has no ta marbuta.
 _INSTEAD = {"Ä": "AE", "Ö": "OE", "Ü": "UE", "ẞ": "SS", "ة": "ه"}
@@ -78,12 +79,6 @@ def concepts() -> list[Concept]:
             seen.add((language, QUERY_NORMALISER(word)))
         found.append(Concept(words["en"], words))
     return found
-
-
-def caption_vocabulary(texts: Sequence[str]) -> Vocabulary:
-    """Characters of normalised texts: 0 is padding, 1 a text without any of them."""
-    characters = Vocabulary.build([QUERY_NORMALISER(text) for text in texts], unit="char").tokens[1:]
-    return Vocabulary((BLANK_TOKEN, UNKNOWN_TOKEN, *characters), unit="char")
 
 
 def spell_concept(word: str, alphabet: "Alphabet") -> "tuple[Letter, ...] | None":
@@ -152,14 +147,18 @@ class FingerspelledConceptsConfig:
         from signwave.training.data import DataModule
         from slr.datasets.performances import ConceptBatches, Gallery
         from slr.keypoints.hand_transforms import Augmentation
+        from slr.retrieval.data import QueryText
+        from slr.retrieval.text_config import character_vocabulary
+        from slr.retrieval.texts import Characters
 
         table, splits = self.table(), self.performances()
         trained = sorted({performance.concept for performance in splits["train"]})
-        vocabulary = caption_vocabulary([word for row in trained for word in table[row].words.values()])
+        words = [word for row in trained for word in table[row].words.values()]
+        texts = Characters(QUERY_NORMALISER, character_vocabulary(words, QUERY_NORMALISER))
         train = ConceptBatches(
             splits["train"],
-            captions={row: [QUERY_NORMALISER(word) for word in table[row].words.values()] for row in trained},
-            vocabulary=vocabulary,
+            captions={row: table[row].words for row in trained},
+            texts=texts,
             rate_hz=self.rate_hz,
             num_performances=self.performances_per_item,
             num_passes=self.passes_per_epoch,
@@ -170,20 +169,12 @@ class FingerspelledConceptsConfig:
         options: dict[str, Any] = {"max_items": max_items, "num_buckets": 1, "rate_hz": self.rate_hz}
         data = DataModule(train, None, test, budget=budget, seed=seed, num_workers=num_workers, **options)
         queries = tuple(
-            Query(f"{name}/{row}", language, table[row].words[language])
+            QueryText(f"{name}/{row}", language, table[row].words[language])
             for name in TEST_SPLITS
             for row in sorted({p.concept for p in splits[name]})
             for language in LANGUAGES
         )
-        return FingerspelledConcepts(data, vocabulary, QUERY_NORMALISER, queries, len(trained))
-
-
-class Query(NamedTuple):
-    """A text that should find the clips of a group; a group is "SPLIT/CONCEPT"."""
-
-    group: str
-    language: str
-    text: str
+        return FingerspelledConcepts(data, texts, queries, len(trained))
 
 
 @dataclass(frozen=True)
@@ -191,9 +182,8 @@ class FingerspelledConcepts:
     """What `build` gives."""
 
     data: "DataModule"
-    vocabulary: Vocabulary
-    normaliser: Normaliser
-    queries: tuple[Query, ...] = field(repr=False)
+    texts: "Characters"
+    queries: "tuple[QueryText, ...]" = field(repr=False)
     num_train_concepts: int
 
 

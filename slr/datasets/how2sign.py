@@ -117,6 +117,7 @@ def _row(record: Record, split: str, times: _Times, files: Mapping[str, list[Pat
             end_seconds=None if cut else end,
             language=LANGUAGE,
             person=signer.group(1) if signer else "",
+            group=values["SENTENCE_ID"],
             captions={SPOKEN_LANGUAGE: sentence} if sentence else {},
             split=split,
         )

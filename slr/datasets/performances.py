@@ -13,11 +13,11 @@ from signwave.manifest import Clip
 from signwave.manifest import write as write_manifest
 from signwave.media.poses import write_pose
 from signwave.sampling import Draw
-from signwave.text import Vocabulary
 from slr.datasets.fingerspelled_concepts import Concept, Performance
 from slr.datasets.spelled_clips import CUT, HAND_COMPONENTS, HAND_LIMBS, LETTER_SECONDS, PICTURE_PX, in_picture
 from slr.keypoints.hand_transforms import NUM_HAND_POINTS, Augmentation, FloatArray, augment, blend
-from slr.retrieval.batch import ClipItem, GroupItem, RetrievalBatch, collate_groups, encode_query
+from slr.retrieval.batch import CaptionItem, ClipItem, GroupItem, RetrievalBatch, collate_groups
+from slr.retrieval.texts import TextReader
 
 _MOVE_SECONDS = (0.08, 0.24)
 _ARM_POINTS = ("LEFT_SHOULDER", "RIGHT_SHOULDER", "LEFT_ELBOW", "RIGHT_ELBOW", "LEFT_WRIST", "RIGHT_WRIST")
@@ -93,8 +93,8 @@ class ConceptBatches:
 
     Args:
         performances: all that may be drawn.
-        captions: normalised captions by concept.
-        vocabulary: characters.
+        captions: language → caption of each concept.
+        texts: reads captions.
         rate_hz: frames a second.
         num_performances: of an item; the languages of the words take turns.
         num_passes: items of each concept in an epoch.
@@ -105,8 +105,8 @@ class ConceptBatches:
         self,
         performances: Sequence[Performance],
         *,
-        captions: Mapping[int, Sequence[str]],
-        vocabulary: Vocabulary,
+        captions: Mapping[int, Mapping[str, str]],
+        texts: TextReader,
         rate_hz: float,
         num_performances: int,
         num_passes: int,
@@ -119,7 +119,10 @@ class ConceptBatches:
         for performance in performances:
             self._choices.setdefault(performance.concept, {}).setdefault(performance.language, []).append(performance)
         self._concepts = sorted(self._choices) * num_passes
-        self._texts = {row: [encode_query(text, vocabulary) for text in captions[row]] for row in self._choices}
+        self._captions = {
+            row: [CaptionItem(texts.encode(word), texts.normal(word), name) for name, word in captions[row].items()]
+            for row in self._choices
+        }
         longest = {
             row: max(self.speller.expected_frames(p) for options in choices.values() for p in options)
             for row, choices in self._choices.items()
@@ -140,8 +143,8 @@ class ConceptBatches:
             options = self._choices[row][languages[(place + turn) % len(languages)]]
             chosen = options[rng.integers(len(options))]
             hands = augment(self.speller.spell(chosen, rng).hands, rng, self.augmentation)
-            clips.append(ClipItem(chosen.id, hands))
-        return GroupItem(str(row), clips, self._texts[row])
+            clips.append(ClipItem(chosen.id, hands.reshape(len(hands), -1)))
+        return GroupItem(str(row), clips, self._captions[row])
 
     def collate(self, items: list[GroupItem]) -> RetrievalBatch:
         """Pad items to a batch."""
@@ -171,8 +174,9 @@ class Gallery:
     def __getitem__(self, draw: Draw) -> GroupItem:
         """A clip without captions; its id begins with the language of its word."""
         split, performance = self.performances[draw.index]
-        clip = ClipItem(f"{performance.language}/{performance.id}", self.spelled(draw.index).hands)
-        return GroupItem(f"{split}/{performance.concept}", [clip], [])
+        hands = self.spelled(draw.index).hands
+        clip = ClipItem(f"{performance.language}/{performance.id}", hands.reshape(len(hands), -1))
+        return GroupItem(f"{split}/{performance.concept}", [clip])
 
     def collate(self, items: list[GroupItem]) -> RetrievalBatch:
         """Pad items to a batch."""

@@ -28,6 +28,7 @@ from slr.datasets.annotations import (
     Record,
     broadcast_of,
     check_media,
+    date_of,
     features_folder,
     find_base,
     frame_folder,
@@ -77,5 +78,6 @@ def _clip(record: Record, *, split: str, features: Path) -> Clip:
         language=LANGUAGE,
         person=values["signer"],
         group=broadcast_of(values["id"]),
+        date=date_of(values["id"]),
         split=split,
     )

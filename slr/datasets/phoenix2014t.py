@@ -26,6 +26,7 @@ from slr.datasets.annotations import (
     Record,
     broadcast_of,
     check_media,
+    date_of,
     features_folder,
     find_base,
     frame_folder,
@@ -77,6 +78,7 @@ def _clip(record: Record, *, split: str, features: Path) -> Clip:
         language=LANGUAGE,
         person=values["speaker"],
         group=broadcast_of(values["name"]),
+        date=date_of(values["name"]),
         captions={SPOKEN_LANGUAGE: sentence} if sentence else {},
         split=split,
     )

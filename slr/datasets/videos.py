@@ -117,6 +117,7 @@ def _row(row: TableRow, files: _Files, kind: ClipKind, suffixes: tuple[str, ...]
         language=language,
         person=values["person"],
         group=values["group"],
+        date=values["date"],
         captions={language: text} if text and language else {},
         split=values["split"],
     )

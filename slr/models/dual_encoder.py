@@ -1,11 +1,10 @@
-"""Two towers that meet in one space: hands on one side, characters on the other.
+"""Two towers that meet in one space: hands or window features on one side, characters or pieces on the other.
 
 Each tower gives unit-length tokens (for the fine-grained score) and one unit-length vector per item (for the index).
 M stands for the tokens of a clip, N for the tokens of a text.
 """
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -184,7 +183,7 @@ class DualEncoder(nn.Module):
         self.log_scale_pooled = nn.Parameter(torch.tensor(math.log(20.0)))
 
     def embed_signs(self, inputs: Tensor, num_frames: Tensor) -> Embedded:
-        """inputs: (B, T, 126) float32, hands, see slr.keypoints.hand_transforms. num_frames: (B,) int64, at least 1."""
+        """inputs: (B, T, F) float, what the sign tower reads. num_frames: (B,) int64, at least 1."""
         embedded: Embedded = self.sign_head(*self.signs(inputs, num_frames))
         return embedded
 
@@ -226,52 +225,3 @@ def _out_dim(tower: nn.Module) -> int:
     if not isinstance(out_dim, int):
         raise ValueError(f"{type(tower).__name__} has no integer out_dim; a tower says how wide its tokens are")
     return out_dim
-
-
-@dataclass
-class DualEncoderConfig:
-    """Sizes of both towers."""
-
-    dim: int = 128
-    """Width of the common space."""
-    sign_dim: int = 128
-    text_dim: int = 128
-    num_halvings: int = 2
-    """Convolutions of stride 2: one token every 2 ** num_halvings frames."""
-    num_sign_layers: int = 2
-    num_text_layers: int = 2
-    num_extra_tokens: int = 0
-    """Learned tokens of a text beside its characters."""
-    num_heads: int = 4
-    dropout: float = 0.1
-    max_tokens: int = 64
-    """Most tokens of one clip."""
-
-    def __post_init__(self) -> None:
-        for name in ("dim", "sign_dim", "text_dim", "num_heads", "num_halvings"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.max_tokens < 2:
-            raise ValueError(f"max_tokens must be at least 2, got {self.max_tokens}")
-        if self.sign_dim % self.num_heads or self.text_dim % self.num_heads:
-            raise ValueError(f"sign_dim {self.sign_dim} and text_dim {self.text_dim} must be multiples of num_heads")
-
-    def build(self, *, num_characters: int) -> DualEncoder:
-        """The model for texts of `num_characters` kinds of characters, padding and the unknown one included."""
-        signs = PoseTower(
-            dim=self.sign_dim,
-            num_halvings=self.num_halvings,
-            num_layers=self.num_sign_layers,
-            num_heads=self.num_heads,
-            dropout=self.dropout,
-            max_tokens=self.max_tokens,
-        )
-        texts = CharacterTower(
-            num_characters,
-            dim=self.text_dim,
-            num_layers=self.num_text_layers,
-            num_heads=self.num_heads,
-            dropout=self.dropout,
-            num_extra_tokens=self.num_extra_tokens,
-        )
-        return DualEncoder(signs, texts, dim=self.dim)

@@ -2,89 +2,123 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from signwave.batch import Batch
-from signwave.text import SPACE_TOKEN, Vocabulary
-from slr.keypoints.hand_transforms import NUM_COORDS, NUM_POINTS, FloatArray
-from slr.models.dual_encoder import PADDING, UNKNOWN
+from slr.models.dual_encoder import PADDING
 
 
 @dataclass(frozen=True, repr=False)
 class RetrievalBatch(Batch):
     """Clips and captions; those with the same group number belong together.
 
-    inputs: (A, T, 126) float32, hands (see slr.keypoints.hand_transforms), flattened; zero past num_frames.
+    inputs: (A, T, F) float32, frames or windows as the sign tower reads them, the shortest clip first; zero past
+        num_frames.
     num_frames: (A,) int64, at least 1.
-    clip_groups: (A,) int64, place of the group in `groups`.
-    text_ids: (C, N) int64, characters, 0 past num_characters; C may be 0.
-    num_characters: (C,) int64, at least 1.
-    text_groups: (C,) int64, place of the group in `groups`.
+    clip_groups: (A,) int64, a number of the group that is the same in every process.
+    text_ids: (C, N) int64, 0 past num_tokens; C may be 0.
+    num_tokens: (C,) int64, at least 1.
+    text_groups: (C,) int64, likewise.
+    text_keys: (C,) int64, the same number for the same text, in every process.
+    text_languages: (C,) int64, a number of the caption's language that is the same in every process.
     ids: A clip ids.
-    groups: names of the groups.
+    sizes: A numbers, num_frames as plain values: the device isn't asked for them.
+    groups: A names of the clips' groups.
+    languages: of the captions.
+    swapped_ids: (C, N') int64, the same captions with words swapped; None where training doesn't swap.
+    num_swapped: (C,) int64, likewise.
     """
 
     inputs: Tensor
     num_frames: Tensor
     clip_groups: Tensor
     text_ids: Tensor
-    num_characters: Tensor
+    num_tokens: Tensor
     text_groups: Tensor
+    text_keys: Tensor
+    text_languages: Tensor
     ids: tuple[str, ...]
+    sizes: tuple[int, ...]
     groups: tuple[str, ...]
+    languages: tuple[str, ...] = ()
+    swapped_ids: Tensor | None = None
+    num_swapped: Tensor | None = None
 
     @property
     def positive(self) -> Tensor:
-        """(A, C) bool, clip and caption belong together."""
-        return self.clip_groups[:, None] == self.text_groups[None, :]
+        """(A, C) bool, clip and caption belong together; see `positives`."""
+        return positives(self.clip_groups, self.text_groups, self.text_keys)
 
     def check(self) -> None:
         """Raise ValueError if the fields contradict each other."""
         num_clips, num_texts = len(self.inputs), len(self.text_ids)
-        if not len(self.num_frames) == len(self.clip_groups) == len(self.ids) == num_clips:
+        if not len(self.num_frames) == len(self.clip_groups) == len(self.ids) == len(self.sizes) == num_clips:
             raise ValueError(f"{num_clips} clips, {len(self.num_frames)} lengths, {len(self.ids)} ids")
-        if not len(self.num_characters) == len(self.text_groups) == num_texts:
-            raise ValueError(f"{num_texts} texts, {len(self.num_characters)} lengths, {len(self.text_groups)} groups")
+        if not len(self.num_tokens) == len(self.text_groups) == len(self.text_keys) == num_texts:
+            raise ValueError(f"{num_texts} texts, {len(self.num_tokens)} lengths, {len(self.text_groups)} groups")
         if int(self.num_frames.min()) < 1 or int(self.num_frames.max()) > self.inputs.shape[1]:
             raise ValueError(f"num_frames must lie in [1, {self.inputs.shape[1]}], got {self.num_frames.tolist()}")
+
+
+def positives(clip_groups: Tensor, text_groups: Tensor, text_keys: Tensor) -> Tensor:
+    """Which clips and texts belong together: the text is one of the clip's group, or the same as one of them.
+
+    Args:
+        clip_groups: (A,) int64, group of each clip.
+        text_groups: (C,) int64, group of each text.
+        text_keys: (C,) int64, equal for equal texts.
+
+    Returns:
+        (A, C) bool.
+    """
+    same_group = clip_groups[:, None] == text_groups[None, :]
+    same_text = text_keys[:, None] == text_keys[None, :]
+    return (same_group.float() @ same_text.float()) > 0
 
 
 class ClipItem(NamedTuple):
     """One performance on its way into a batch.
 
-    hands: (T, 42, 3) float32, see slr.keypoints.hand_transforms.
+    inputs: (T, F) float32, as the sign tower reads it.
     """
 
     id: str
-    hands: FloatArray
+    inputs: NDArray[np.float32]
+
+
+class CaptionItem(NamedTuple):
+    """One caption on its way into a batch.
+
+    ids: of its tokens.
+    text: normalised; equal texts are one text.
+    language: key in the manifest's captions.
+    swapped: ids of the text with words swapped, None where training doesn't swap.
+    """
+
+    ids: Sequence[int]
+    text: str = ""
+    language: str = ""
+    swapped: Sequence[int] | None = None
 
 
 class GroupItem(NamedTuple):
-    """Performances and captions (ids of characters) of one group."""
+    """Performances and captions of one group."""
 
     group: str
     clips: Sequence[ClipItem]
-    captions: Sequence[Sequence[int]]
-
-
-def known_characters(text: str, vocabulary: Vocabulary) -> list[str]:
-    """The characters of a normalised text that the model knows, the space as `|`."""
-    unknown = set(vocabulary.unknown(text))
-    return [character for character in SPACE_TOKEN.join(text.split()) if character not in unknown]
-
-
-def encode_query(text: str, vocabulary: Vocabulary) -> list[int]:
-    """Ids of the characters that the model knows; a text without any is one UNKNOWN."""
-    return [vocabulary.encode(character)[0] for character in known_characters(text, vocabulary)] or [UNKNOWN]
+    captions: Sequence[CaptionItem] = ()
 
 
 def pad_texts(texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Character ids (C, N) int64, PADDING past the lengths, and the lengths (C,) int64."""
+    """Ids (C, N) int64, PADDING past the lengths, and the lengths (C,) int64."""
     lengths = torch.tensor([len(text) for text in texts], dtype=torch.int64)
     padded = torch.full((len(texts), max((len(text) for text in texts), default=0)), PADDING, dtype=torch.int64)
     for row, text in enumerate(texts):
@@ -92,30 +126,50 @@ def pad_texts(texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return padded, lengths
 
 
-def pad_hands(clips: Sequence[FloatArray]) -> tuple[Tensor, Tensor]:
-    """Hands (A, T, 126) float32, zero past the lengths, and the lengths (A,) int64."""
-    lengths = torch.tensor([len(hands) for hands in clips], dtype=torch.int64)
-    padded = torch.zeros(len(clips), int(lengths.max()), NUM_POINTS * NUM_COORDS)
-    for row, hands in enumerate(clips):
-        padded[row, : len(hands)] = torch.from_numpy(hands).flatten(1)
+def pad_inputs(clips: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+    """Inputs (A, T, F) float32, zero past the lengths, and the lengths (A,) int64. clips: (T, …) float32 each."""
+    lengths = torch.tensor([len(clip) for clip in clips], dtype=torch.int64)
+    flat = [torch.from_numpy(np.ascontiguousarray(clip)).float().flatten(1) for clip in clips]
+    padded = torch.zeros(len(flat), int(lengths.max()), flat[0].shape[1])
+    for row, clip in enumerate(flat):
+        padded[row, : len(clip)] = clip
     return padded, lengths
 
 
 def collate_groups(items: Sequence[GroupItem]) -> RetrievalBatch:
     """Pad groups to a batch; items of the same group name are one group."""
     groups = tuple(dict.fromkeys(item.group for item in items))
-    place = {group: number for number, group in enumerate(groups)}
-    inputs, num_frames = pad_hands([clip.hands for item in items for clip in item.clips])
-    # A concept drawn twice gives new performances, but its captions are the same texts and count once.
+    members = sorted(((clip, item.group) for item in items for clip in item.clips), key=lambda one: len(one[0].inputs))
+    inputs, num_frames = pad_inputs([clip.inputs for clip, _ in members])
+    # A group drawn twice gives new performances, but its captions are the same texts and count once.
     captions = {item.group: item.captions for item in items}
-    text_ids, num_characters = pad_texts([text for group in groups for text in captions[group]])
+    texts = [caption for group in groups for caption in captions[group]]
+    text_ids, num_tokens = pad_texts([caption.ids for caption in texts])
+    swapped = [caption.swapped for caption in texts if caption.swapped is not None]
+    swapped_ids, num_swapped = pad_texts(swapped) if texts and len(swapped) == len(texts) else (None, None)
+    languages = tuple(dict.fromkeys(caption.language for caption in texts))
+    owners = [group for group in groups for _ in captions[group]]
+    # A caption without its text is a text of its own.
+    names = [caption.text or f"{owner}\0{number}" for number, (caption, owner) in enumerate(zip(texts, owners))]
     return RetrievalBatch(
         inputs=inputs,
         num_frames=num_frames,
-        clip_groups=torch.tensor([place[item.group] for item in items for _ in item.clips], dtype=torch.int64),
+        clip_groups=_numbers([group for _, group in members]),
         text_ids=text_ids,
-        num_characters=num_characters,
-        text_groups=torch.tensor([place[group] for group in groups for _ in captions[group]], dtype=torch.int64),
-        ids=tuple(clip.id for item in items for clip in item.clips),
-        groups=groups,
+        num_tokens=num_tokens,
+        text_groups=_numbers(owners),
+        text_keys=_numbers(names),
+        text_languages=_numbers([caption.language for caption in texts]),
+        ids=tuple(clip.id for clip, _ in members),
+        sizes=tuple(len(clip.inputs) for clip, _ in members),
+        groups=tuple(group for _, group in members),
+        languages=languages,
+        swapped_ids=swapped_ids,
+        num_swapped=num_swapped,
     )
+
+
+def _numbers(names: Sequence[str]) -> Tensor:
+    """(N,) int64, a number of each name that is the same in every process."""
+    digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
+    return torch.tensor([int.from_bytes(digest, "little", signed=True) for digest in digests], dtype=torch.int64)

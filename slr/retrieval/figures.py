@@ -72,8 +72,10 @@ def _figures(scores: NDArray[np.float32], queries: Sequence[QueryText], groups: 
 
 
 def main_figures(figures: Mapping[str, Any]) -> dict[str, float]:
-    """The few numbers of a split that are worth a line in a log."""
-    found = {name: float(figures[name]) for name in ("recall_at_1", "recall_at_5", "chance_at_1")}
+    """The few numbers of a split that are worth a line in a log; a checkpoint is chosen by `recall`."""
+    rates = [float(figures[f"recall_at_{k}"]) for k in (1, 5, 10)]
+    found = {"recall": float(np.prod(rates) ** (1 / len(rates)))}
+    found |= {name: float(figures[name]) for name in ("recall_at_1", "recall_at_5", "chance_at_1")}
     for language, part in figures["by_language"].items():
         found[f"recall_at_1_{language}"] = float(part["recall_at_1"])
     return found

@@ -1,22 +1,22 @@
-"""What a search found, and why: which sign answered which part of the query, and when."""
+"""What a search found, and why: which windows of a clip answered which part of the query, and when."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from signwave.index import Index
 from slr.keypoints.hand_transforms import FloatArray
+from slr.retrieval.texts import Part
 
 
 class Match(NamedTuple):
-    """One part of the query and the sign that answers it best.
+    """One part of the query and the window that answers it best.
 
-    similarity: cosine in [-1, 1].
+    similarity: cosine in [-1, 1], of a part of several tokens their mean.
     """
 
     query: str
@@ -31,10 +31,11 @@ class Hit:
 
     Attributes:
         score: fine-grained score in [-1, 1].
-        start_seconds: where the matching signs begin.
+        start_seconds: where the matching windows begin.
         end_seconds: where they end.
         text: what the manifest says about the clip.
-        profile: (start_seconds, end_seconds, similarity to the best part of the query) of each sign.
+        captions: language → sentence.
+        profile: (start_seconds, end_seconds, similarity to the best part of the query) of each window.
     """
 
     id: str
@@ -46,6 +47,8 @@ class Hit:
     text: str = ""
     language: str = ""
     group: str = ""
+    person: str = ""
+    captions: Mapping[str, str] = field(default_factory=dict)
     profile: tuple[tuple[float, float, float], ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,6 +62,8 @@ class Hit:
             "text": self.text,
             "language": self.language,
             "group": self.group,
+            "person": self.person,
+            "captions": dict(self.captions),
             "matches": [
                 {
                     "query": match.query,
@@ -68,6 +73,7 @@ class Hit:
                 }
                 for match in self.matches
             ],
+            "profile": [[round(a, 3), round(b, 3), round(value, 3)] for a, b, value in self.profile],
         }
 
 
@@ -84,25 +90,55 @@ class Answer:
         return {"query": self.query, "hits": [hit.to_dict() for hit in self.hits], "warnings": list(self.warnings)}
 
 
-def explain(index: Index, row: int, score: float, query: FloatArray, parts: Sequence[str]) -> Hit:
-    """Say which signs of a clip answered which parts of the query. query: (N, D) float32, unit length."""
-    payload = index.payload(row)
+class Query(NamedTuple):
+    """A query that is explained.
+
+    tokens: (N, D) float32, unit length.
+    parts: of the query, by places among the tokens.
+    """
+
+    tokens: FloatArray
+    parts: Sequence[Part]
+
+
+def explain(
+    query: Query,
+    *,
+    identity: str,
+    score: float,
+    tokens: FloatArray,
+    payload: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+) -> Hit:
+    """Say which windows of a clip answered which parts of a query.
+
+    Args:
+        query: what was looked for.
+        identity: id of the clip.
+        score: its score.
+        tokens: (M, D) float32, of the clip.
+        payload: what the index holds beside it, see `slr.retrieval.indexing`.
+        folder: that paths are relative to.
+    """
     times = [(float(start), float(end)) for start, end in payload["times"]]
-    cosines = np.asarray(index.tokens(row), dtype=np.float32) @ query.T
+    cosines = np.asarray(tokens, dtype=np.float32) @ query.tokens.T  # (M, N)
+    by_part = [cosines[:, list(part.places)].mean(axis=1) for part in query.parts]
     matches = []
-    for place, part in enumerate(parts):
-        if part:
-            best = int(cosines[:, place].argmax())
-            matches.append(Match(part, *times[best], float(cosines[best, place])))
+    for part, values in zip(query.parts, by_part, strict=True):
+        best = int(values.argmax())
+        matches.append(Match(part.text, *times[best], float(values[best])))
+    best_of_parts = np.max(by_part, axis=0) if by_part else np.zeros(len(times))
     return Hit(
-        id=index.id_of(row),
+        id=identity,
         score=score,
-        path=os.path.normpath(index.folder / str(payload["path"])),
+        path=os.path.normpath(os.path.join(folder, str(payload["path"]))),
         start_seconds=min((match.start_seconds for match in matches), default=times[0][0]),
         end_seconds=max((match.end_seconds for match in matches), default=times[-1][1]),
         matches=tuple(matches),
         text=str(payload["text"]),
         language=str(payload["language"]),
         group=str(payload["group"]),
-        profile=tuple((*span, float(value)) for span, value in zip(times, cosines.max(axis=1), strict=True)),
+        person=str(payload["person"]),
+        captions=dict(payload["captions"]),
+        profile=tuple((*span, float(value)) for span, value in zip(times, best_of_parts, strict=True)),
     )

@@ -1,51 +1,36 @@
-"""A trained retrieval model in use: an index over clips, and text or clip queries that say what matched and when."""
+"""A trained retrieval model in use: text or clip queries on an index, answered with what matched and when."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from signwave import bundle
 from signwave.bundle import Bundle
-from signwave.command import Failure, pick_device
-from signwave.errors import ArtefactError, ManifestError, MediaError, UserError
+from signwave.command import pick_device
+from signwave.errors import ArtefactError, UserError
 from signwave.index import Index
+from signwave.index.interface import VectorIndex
+from signwave.index.moving import open_index
 from signwave.manifest import Clip
-from signwave.text import SPACE_TOKEN
 from slr.keypoints.hand_transforms import FloatArray
-from slr.keypoints.hands import read_clip
-from slr.models.dual_encoder import DualEncoder, DualEncoderConfig, Embedded, PoseTower
-from slr.retrieval.batch import encode_query, known_characters, pad_hands, pad_texts
-from slr.retrieval.results import Answer, Hit, explain
-from slr.retrieval.similarity import fine_grained
+from slr.models.dual_encoder import Embedded
+from slr.retrieval.batch import pad_inputs, pad_texts
+from slr.retrieval.clip_reading import ClipInput, ReadClip, clip_input
+from slr.retrieval.rerank import rerank
+from slr.retrieval.results import Answer, Hit, Query, explain
+from slr.retrieval.stage_one import StageOne, make_stage
+from slr.retrieval.stored import load_model
+from slr.retrieval.texts import Part
 
-KIND = "slr.dual_encoder"
-_CLIPS_AT_ONCE = 64
 CANDIDATES = 500
-"""Clips that stage 1 hands to the fine-grained score; a smaller index is scored exactly."""
-
-
-@dataclass(frozen=True)
-class Indexed:
-    """What became of the clips of a manifest."""
-
-    num_done: int
-    failures: tuple[Failure, ...]
-
-
-class _Row(NamedTuple):
-    clip: Clip
-    payload: dict[str, Any]
-    pooled: FloatArray
-    tokens: FloatArray
+"""Clips that stage 1 hands to the fine-grained score where the index didn't measure how many it takes."""
 
 
 class Retriever:
@@ -58,243 +43,168 @@ class Retriever:
     Args:
         stored: a bundle of the kind "slr.dual_encoder".
         device: cpu, cuda or cuda:N.
+        features: "STREAM=FOLDER" or "STREAM=FOLDER,AWARE_FOLDER" of cached features, to read clips from instead of
+            their files.
 
     Raises:
         ArtefactError: the bundle holds another kind of model, or lacks a part.
     """
 
-    def __init__(self, stored: Bundle, *, device: str = "cpu") -> None:
-        if stored.kind != KIND:
-            found = f"a model of kind '{stored.kind}', search needs '{KIND}'"
-            raise ArtefactError(f"{stored.folder}: {found}; name another run")
-        if stored.vocabulary is None or stored.normaliser is None or "rate_hz" not in stored.info:
-            raise ArtefactError(f"{stored.folder}: lacks vocabulary, normaliser or rate_hz; export the model again")
+    def __init__(self, stored: Bundle, *, device: str = "cpu", features: Sequence[str] = ()) -> None:
         self.folder, self.digest = stored.folder, stored.digest
-        self.vocabulary, self.normaliser = stored.vocabulary, stored.normaliser
-        self.rate_hz = float(stored.info["rate_hz"])
+        self.model = load_model(stored)
+        self.texts, self.scoring = self.model.texts, self.model.scoring
         self.device = device
-        self.model, self._signs = _build(stored)
-        self.model.to(device).eval()
+        self.dual = self.model.dual.to(device)
+        self._features = tuple(features)
+        self._clips: ClipInput | None = None
+        self._stages: dict[str, StageOne] = {}
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto") -> Retriever:
+    def load(cls, path: str | Path, *, device: str = "auto", features: Sequence[str] = ()) -> Retriever:
         """Open a run folder or a bundle folder on auto, cpu, cuda or cuda:N."""
-        return cls(bundle.load(path), device=pick_device(device))
+        return cls(bundle.load(path), device=pick_device(device), features=features)
 
     @classmethod
-    def of_index(cls, index: Index, *, device: str = "auto") -> Retriever:
+    def of_index(cls, index: VectorIndex, *, device: str = "auto", features: Sequence[str] = ()) -> Retriever:
         """The model that an index was built with, where the index remembers it to lie.
 
         Raises:
             ArtefactError: it isn't there any more, or another model lies there now.
         """
-        remembered = str(index.info()["info"].get("model_path", ""))
-        path = Path(os.path.normpath(index.folder / remembered))
+        info = index.info()
+        remembered = str(info["info"].get("model_path", ""))
+        path = Path(os.path.normpath(home_of(index) / remembered))
         if not remembered or not path.exists():
-            raise ArtefactError(f"{index.folder}: its model is not at {path}; name the model's run folder with --model")
-        found = cls.load(path, device=device)
-        found.open(index.folder)
+            where = home_of(index)
+            raise ArtefactError(f"{where}: its model is not at {path}; name the model's run folder with --model")
+        found = cls.load(path, device=device, features=features)
+        if found.digest != info["model_digest"]:
+            raise ArtefactError(
+                f"{home_of(index)}: its vectors were made by the model {info['model_digest']}, and {path} holds "
+                f"{found.digest} now; name the right one with --model, or build the index again"
+            )
         return found
 
-    def open(self, folder: str | Path) -> Index:
+    @property
+    def clips(self) -> ClipInput:
+        """What reads clips."""
+        if self._clips is None:
+            self._clips = clip_input(self.model, device=self.device, features=self._features)
+        return self._clips
+
+    def open(self, place: str | Path) -> VectorIndex:
         """Open an index, which must have been built with this model."""
-        return Index.open(folder, expect_model=self.digest)
+        return open_index(place, expect_model=self.digest)
 
-    def build(self, folder: str | Path, clips: Iterable[Clip]) -> Indexed:
-        """Index clips, replacing what the folder held; a clip that can't be read is named and left out.
-
-        Args:
-            folder: new, empty, or an index.
-            clips: rows of kind "pose".
-
-        Raises:
-            ManifestError: two rows have the same id.
-            UserError: no clip could be read.
-        """
-        rows, failures = self._rows(clips, Path(folder))
-        info = {"model_digest": self.digest, "model_path": os.path.relpath(self.folder, folder), "model_kind": KIND}
-        Index.build(
-            folder,
-            np.stack([row.pooled for row in rows]),
-            [row.clip.id for row in rows],
-            [row.payload for row in rows],
-            info=info,
-            tokens=[row.tokens for row in rows],
-        )
-        return Indexed(len(rows), failures)
-
-    def add(self, folder: str | Path, clips: Iterable[Clip]) -> Indexed:
-        """Add clips to an index; an id that is there already is replaced. See `build`."""
-        index = self.open(folder)
-        rows, failures = self._rows(clips, Path(folder))
-        index.add(
-            np.stack([row.pooled for row in rows]),
-            [row.clip.id for row in rows],
-            [row.payload for row in rows],
-            tokens=[row.tokens for row in rows],
-        )
-        return Indexed(len(rows), failures)
-
-    def search(self, index: Index, text: str, *, k: int = 10, candidates: int = CANDIDATES) -> Answer:
+    def search(
+        self, index: VectorIndex, text: str, *, k: int = 10, candidates: int | None = None, where: Any = None
+    ) -> Answer:
         """Find the clips that fit a text.
 
         Args:
             index: see `open`.
             text: in any language of the model's training.
             k: hits wanted.
-            candidates: clips that are scored finely.
+            candidates: clips that are scored finely; None takes what the index measured to be enough.
+            where: a filter on what the index knows of its clips, see `VectorIndex.search`.
 
         Raises:
             UserError: nothing is left of the text.
         """
-        normal = self._normal(text)
-        unknown = [c for c in dict.fromkeys(self.vocabulary.unknown(normal)) if c != SPACE_TOKEN]
+        self._normal(text)
+        unknown = self.texts.unknown(text)
         warnings = []
         if unknown:
-            warnings.append(f"the model has never seen the characters {' '.join(unknown)}; it passes over them")
-        parts = [c.replace(SPACE_TOKEN, "") for c in known_characters(normal, self.vocabulary)] or [normal]
-        hits = self._hits(index, self.embed_texts([text]), parts, k=k, candidates=candidates)
-        return Answer(text, hits, tuple(warnings))
+            warnings.append(f"the model has never seen {' '.join(unknown)}; it passes over what it doesn't know")
+        embedded = self.embed_texts([text])
+        # A text's learned tokens come first.
+        offset = int(embedded.num_tokens[0]) - len(self.texts.encode(text))
+        parts = [Part(part.text, tuple(place + offset for place in part.places)) for part in self.texts.parts(text)]
+        return Answer(text, self._hits(index, embedded, parts, k, candidates, where), tuple(warnings))
 
     def search_clip(
-        self,
-        index: Index,
-        path: str | Path,
-        *,
-        start_seconds: float = 0.0,
-        end_seconds: float | None = None,
-        k: int = 10,
-        candidates: int = CANDIDATES,
+        self, index: VectorIndex, clip: Clip, *, k: int = 10, candidates: int | None = None, where: Any = None
     ) -> Answer:
-        """Find the clips that resemble a `.pose` file, or a span of it; see `search`.
+        """Find the clips that resemble a clip; see `search`.
 
         Raises:
-            MediaError: the file can't be used.
+            UserError: the clip can't be used.
         """
-        if Path(path).suffix.lower() != ".pose":
-            raise MediaError(path, "is no .pose file, and this model reads poses; extract them first", kind="refused")
-        clip = read_clip(path, rate_hz=self.rate_hz, start_seconds=start_seconds, end_seconds=end_seconds)
-        embedded = self.embed_hands([clip.hands])
-        times = self._token_seconds(len(clip.hands), start_seconds)
-        parts = [f"{start:.2f}-{end:.2f} s" for start, end in times]
-        return Answer(str(path), self._hits(index, embedded, parts, k=k, candidates=candidates))
+        read = self.clips.read(clip)
+        embedded = self.embed_clips([read])
+        parts = [Part(f"{start:.2f}-{end:.2f} s", (place,)) for place, (start, end) in enumerate(read.times)]
+        return Answer(clip.path, self._hits(index, embedded, parts, k, candidates, where))
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Embedded:
         """Embeddings of texts as users type them."""
-        ids, lengths = pad_texts([encode_query(self._normal(text), self.vocabulary) for text in texts])
-        return self.model.embed_texts(ids.to(self.device), lengths.to(self.device))
+        for text in texts:
+            self._normal(text)
+        ids, lengths = pad_texts([self.texts.encode(text) for text in texts])
+        return self.dual.embed_texts(ids.to(self.device), lengths.to(self.device))
 
     @torch.no_grad()
-    def embed_hands(self, clips: Sequence[FloatArray]) -> Embedded:
-        """Embeddings of clips: (T, 42, 3) float32 hands at the model's rate."""
-        inputs, lengths = pad_hands(clips)
-        return self.model.embed_signs(inputs.to(self.device), lengths.to(self.device))
+    def embed_clips(self, clips: Sequence[ReadClip]) -> Embedded:
+        """Embeddings of clips."""
+        inputs, lengths = pad_inputs([clip.inputs for clip in clips])
+        return self.dual.embed_signs(inputs.to(self.device), lengths.to(self.device))
 
-    def _normal(self, text: str) -> str:
-        normal = self.normaliser(text)
-        if not normal:
-            raise UserError(f"the query '{text}' holds no letter or digit; type a word")
-        return normal
+    def score(
+        self, index: VectorIndex, query: Embedded, *, candidates: int | None = None, where: Any = None
+    ) -> tuple[NDArray[np.int64], FloatArray]:
+        """Clips that stage 1 proposes for one query, and their fine-grained scores.
 
-    def _rows(self, clips: Iterable[Clip], folder: Path) -> tuple[list[_Row], tuple[Failure, ...]]:
-        rows: list[_Row] = []
-        failures: list[Failure] = []
-        pending: list[tuple[Clip, FloatArray, float]] = []
-        for clip in _unique(clips):
-            try:
-                read = self._read(clip)
-            except MediaError as error:
-                failures.append(Failure.of(clip.path, error))
-                continue
-            pending.append(read)
-            if len(pending) == _CLIPS_AT_ONCE:
-                rows += self._embed(pending, folder)
-                pending = []
-        if pending:
-            rows += self._embed(pending, folder)
-        if not rows:
-            first = f"; the first: {failures[0].message}" if failures else "; the manifest has no row"
-            raise UserError(f"none of {len(failures)} clips could be indexed{first}")
-        return rows, tuple(failures)
-
-    def _read(self, clip: Clip) -> tuple[Clip, FloatArray, float]:
-        if clip.kind != "pose":
-            raise MediaError(clip.path, f"is of kind '{clip.kind}', and this model reads poses; extract them first")
-        read = read_clip(
-            clip.path, rate_hz=self.rate_hz, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds
-        )
-        return clip, read.hands, read.duration_seconds
-
-    def _embed(self, read: Sequence[tuple[Clip, FloatArray, float]], folder: Path) -> Iterator[_Row]:
-        embedded = self.embed_hands([hands for _, hands, _ in read])
-        for place, (clip, hands, duration) in enumerate(read):
-            num = int(embedded.num_tokens[place])
-            payload = {
-                # Relative to the index, so that a tree of clips and index can be moved as a whole.
-                "path": os.path.relpath(clip.path, folder),
-                "end_seconds": clip.start_seconds + duration,
-                "times": [[round(t, 3) for t in span] for span in self._token_seconds(len(hands), clip.start_seconds)],
-                "text": clip.text,
-                "language": clip.language,
-                "person": clip.person,
-                "group": clip.group,
-                "captions": dict(clip.captions),
-            }
-            pooled = embedded.pooled[place].float().cpu().numpy()
-            yield _Row(clip, payload, pooled, embedded.tokens[place, :num].float().cpu().numpy())
-
-    def _token_seconds(self, num_frames: int, offset_seconds: float) -> list[tuple[float, float]]:
-        spans = self._signs.token_frames(num_frames)
-        return [(offset_seconds + a / self.rate_hz, offset_seconds + b / self.rate_hz) for a, b in spans]
-
-    def _hits(self, index: Index, query: Embedded, parts: Sequence[str], *, k: int, candidates: int) -> tuple[Hit, ...]:
-        if k < 1:
-            raise UserError(f"k must be at least 1, got {k}")
-        rows, scores = self.score(index, query, candidates=max(k, candidates))
-        ids = [index.id_of(int(row)) for row in rows]
-        order = sorted(range(len(rows)), key=lambda place: (-scores[place], ids[place]))[:k]
-        # A text's learned tokens come first; only what stands for a part of the query is explained.
-        last = int(query.num_tokens[0])
-        tokens = query.tokens[0, last - len(parts) : last].float().cpu().numpy()
-        return tuple(explain(index, int(rows[place]), float(scores[place]), tokens, parts) for place in order)
-
-    def score(self, index: Index, query: Embedded, *, candidates: int) -> tuple[NDArray[np.int64], FloatArray]:
-        """Rows (K,) int64 that stage 1 proposes for one query, and their fine-grained scores (K,) float32."""
-        near = index.search(query.pooled[:1].float().cpu().numpy(), candidates)
+        Returns:
+            Rows of the index (K,) int64, and scores (K,) float32.
+        """
+        stage = self.stage_of(index)
+        wanted = candidates or int(index.info()["info"].get("candidates", CANDIDATES))
+        near = index.search(stage.query_vectors(query), wanted, where=where)
         rows = near.rows[0][near.rows[0] >= 0]
         if not len(rows):
             return rows, np.zeros(0, dtype=np.float32)
-        matrices = [np.asarray(index.tokens(int(row)), dtype=np.float32) for row in rows]
-        lengths = torch.tensor([len(matrix) for matrix in matrices], dtype=torch.int64)
-        padded = np.zeros((len(rows), int(lengths.max()), matrices[0].shape[1]), dtype=np.float32)
-        for place, matrix in enumerate(matrices):
-            padded[place, : len(matrix)] = matrix
-        clips = Embedded(torch.from_numpy(padded).to(self.device), lengths.to(self.device), query.pooled)
-        with torch.no_grad():
-            scores = fine_grained(clips, Embedded(query.tokens[:1], query.num_tokens[:1], query.pooled[:1])).mean
-        return rows, np.asarray(scores[:, 0].float().cpu().numpy(), dtype=np.float32)
+        if self.scoring.rank_by == "pooled":
+            return rows, near.scores[0][: len(rows)]
+        block = index.token_block(rows)
+        tokens = query.tokens[0, : int(query.num_tokens[0])].float().cpu().numpy()
+        options: dict[str, Any] = {"temperature": self.scoring.temperature}
+        return rows, rerank(block, tokens, legacy_unmasked=self.scoring.legacy_unmasked, **options)
+
+    def stage_of(self, index: VectorIndex) -> StageOne:
+        """How an index makes its vectors."""
+        name = str(index.info()["info"].get("stage_one", "pooled"))
+        if name not in self._stages:
+            self._stages[name] = make_stage(name, folder=self.folder)
+        return self._stages[name]
+
+    def _normal(self, text: str) -> None:
+        if not self.texts.normal(text):
+            raise UserError(f"the query '{text}' holds no letter or digit; type a word")
+
+    def _hits(
+        self, index: VectorIndex, query: Embedded, parts: Sequence[Part], k: int, candidates: int | None, where: Any
+    ) -> tuple[Hit, ...]:
+        if k < 1:
+            raise UserError(f"k must be at least 1, got {k}")
+        rows, scores = self.score(index, query, candidates=candidates, where=where)
+        ids = [index.id_of(int(row)) for row in rows]
+        order = sorted(range(len(rows)), key=lambda place: (-scores[place], ids[place]))[:k]
+        explained = Query(query.tokens[0].float().cpu().numpy(), parts)
+        payloads = index.payloads([int(rows[place]) for place in order])
+        return tuple(
+            explain(
+                explained,
+                identity=ids[place],
+                score=float(scores[place]),
+                tokens=np.asarray(index.tokens(int(rows[place])), dtype=np.float32),
+                payload=payload,
+                folder=home_of(index),
+            )
+            for place, payload in zip(order, payloads, strict=True)
+        )
 
 
-def _build(stored: Bundle) -> tuple[DualEncoder, PoseTower]:
-    try:
-        config = dict(stored.config)
-        num_characters = int(config.pop("num_characters"))
-        model = DualEncoderConfig(**config).build(num_characters=num_characters)
-        model.load_state_dict(stored.state_dict())
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        detail = str(error).splitlines()[0]
-        raise ArtefactError(f"{stored.folder}: its weights don't fit its config ({detail}); export it again") from error
-    signs: nn.Module = model.signs
-    if not isinstance(signs, PoseTower):
-        raise ArtefactError(f"{stored.folder}: its sign tower is no PoseTower; this version can't index with it")
-    return model, signs
-
-
-def _unique(clips: Iterable[Clip]) -> Iterator[Clip]:
-    seen: set[str] = set()
-    for clip in clips:
-        if clip.id in seen:
-            raise ManifestError(f"the id '{clip.id}' is there twice; every clip of an index needs its own id")
-        seen.add(clip.id)
-        yield clip
+def home_of(index: VectorIndex) -> Path:
+    """The folder that an index names files from: its own, or for Milvus the one where it was built."""
+    return index.folder if isinstance(index, Index) else Path(str(index.info()["info"].get("home", "")))

@@ -110,5 +110,7 @@ def test_clips_keep_the_rate_of_their_corpus(corpus):
     files = sorted((REPOSITORY / "conf" / "slr").glob(f"{corpus}_*.yaml"))
     assert files
     for file in files:
+        if file.stem.endswith("_retrieval"):  # its features say their rate
+            continue
         data = yaml.safe_load(file.read_text()).get("data", {})
         assert data.get("rate_hz", CorpusConfig().rate_hz) == released, file.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from slr.models.dual_encoder import CharacterTower, DualEncoder, DualEncoderConfig, Embedded, PoseTower
-from slr.retrieval.batch import ClipItem, GroupItem, collate_groups, encode_query, pad_texts
+from slr.datasets.fingerspelled_concepts import QUERY_NORMALISER
+from slr.models.dual_encoder import CharacterTower, DualEncoder, Embedded, PoseTower
+from slr.models.towers import DualEncoderConfig
+from slr.retrieval.batch import CaptionItem, ClipItem, GroupItem, collate_groups, pad_texts
 from slr.retrieval.figures import retrieval_figures
-from slr.retrieval.module import TextVideoRetrieval
+from slr.retrieval.module import RetrievalLossConfig, TextVideoRetrieval
 from slr.retrieval.similarity import contrastive_loss, exact_scores, fine_grained, rows_loss
+from slr.retrieval.text_config import character_vocabulary
+from slr.retrieval.texts import Characters
 
 
 def made_up(lengths: list[int], dim: int = 8, seed: int = 0, padding: int = 0) -> Embedded:
@@ -169,20 +173,26 @@ def small_model(**settings: int) -> DualEncoder:
 
 def hands(num_frames: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return rng.normal(size=(num_frames, 42, 3)).astype(np.float32)
+    return rng.normal(size=(num_frames, 126)).astype(np.float32)
+
+
+def captions(*texts: list[int]) -> list[CaptionItem]:
+    return [CaptionItem(ids, text="".join(map(str, ids))) for ids in texts]
 
 
 def test_towers_do_not_see_padding() -> None:
     model = small_model()
-    items = [GroupItem(f"g/{n}", [ClipItem(str(n), hands(n, n))], [[2, 3, 4][: 1 + n % 3]]) for n in (9, 30, 1, 17)]
+    items = [
+        GroupItem(f"g/{n}", [ClipItem(str(n), hands(n, n))], captions([2, 3, 4][: 1 + n % 3])) for n in (9, 30, 1, 17)
+    ]
     batch = collate_groups(items)
     clips = model.embed_signs(batch.inputs, batch.num_frames)
-    texts = model.embed_texts(batch.text_ids, batch.num_characters)
-    for row, item in enumerate(items):
+    texts = model.embed_texts(batch.text_ids, batch.num_tokens)
+    for place, item in enumerate(items):
         alone = collate_groups([item])
         clip = model.embed_signs(alone.inputs, alone.num_frames)
-        text = model.embed_texts(alone.text_ids, alone.num_characters)
-        for together, single in ((clips, clip), (texts, text)):
+        text = model.embed_texts(alone.text_ids, alone.num_tokens)
+        for together, single, row in ((clips, clip, batch.ids.index(item.clips[0].id)), (texts, text, place)):
             num = int(single.num_tokens[0])
             assert int(together.num_tokens[row]) == num
             assert torch.allclose(together.tokens[row, :num], single.tokens[0, :num], atol=1e-5)
@@ -195,7 +205,7 @@ def test_tokens_are_unit_length_and_say_their_frames() -> None:
     tower = model.signs
     assert isinstance(tower, PoseTower)
     for num_frames in (1, 4, 5, 33):
-        batch = collate_groups([GroupItem("g", [ClipItem("a", hands(num_frames))], [[2]])])
+        batch = collate_groups([GroupItem("g", [ClipItem("a", hands(num_frames))], captions([2]))])
         embedded = model.embed_signs(batch.inputs, batch.num_frames)
         assert int(embedded.num_tokens[0]) == int(tower.num_tokens(batch.num_frames)[0])
         spans = tower.token_frames(num_frames)
@@ -209,16 +219,16 @@ def test_long_clips_keep_the_first_and_the_last_of_their_tokens() -> None:
     model = small_model(max_tokens=5)
     tower = model.signs
     assert isinstance(tower, PoseTower)
-    batch = collate_groups([GroupItem("g", [ClipItem("a", hands(60)), ClipItem("b", hands(9))], [[2]])])
+    batch = collate_groups([GroupItem("g", [ClipItem("a", hands(60)), ClipItem("b", hands(9))], captions([2]))])
     embedded = model.embed_signs(batch.inputs, batch.num_frames)
-    assert embedded.num_tokens.tolist() == [5, 3]
+    assert embedded.num_tokens.tolist() == [3, 5]  # a batch begins with its shortest clip
     assert [start for start, _ in tower.token_frames(60)] == [0, 12, 28, 40, 56]
 
 
 def test_every_parameter_learns() -> None:
     model = small_model().train()
-    batch = collate_groups([GroupItem(str(n), [ClipItem("a", hands(20, n))], [[2 + n, 3]]) for n in range(3)])
-    clips, texts = model(batch.inputs, batch.num_frames, batch.text_ids, batch.num_characters)
+    batch = collate_groups([GroupItem(str(n), [ClipItem("a", hands(20, n))], captions([2 + n, 3])) for n in range(3)])
+    clips, texts = model(batch.inputs, batch.num_frames, batch.text_ids, batch.num_tokens)
     scores = fine_grained(clips, texts)
     logits = clips.pooled @ texts.pooled.T * model.log_scale_pooled.exp()
     scale = model.log_scale.exp()
@@ -251,14 +261,17 @@ def test_another_text_tower_fits_and_a_wrong_one_is_named() -> None:
 
 def test_groups_are_padded_and_captions_count_once() -> None:
     items = [
-        GroupItem("dog", [ClipItem("a", hands(3)), ClipItem("b", hands(5))], [[2, 3], [4]]),
-        GroupItem("cat", [ClipItem("c", hands(2))], [[5]]),
-        GroupItem("dog", [ClipItem("d", hands(4))], [[2, 3], [4]]),
+        GroupItem("dog", [ClipItem("a", hands(3)), ClipItem("b", hands(5))], captions([2, 3], [4])),
+        GroupItem("cat", [ClipItem("c", hands(2))], captions([5])),
+        GroupItem("dog", [ClipItem("d", hands(4))], captions([2, 3], [4])),
     ]
     batch = collate_groups(items)
     batch.check()
-    assert batch.groups == ("dog", "cat")
-    assert batch.clip_groups.tolist() == [0, 0, 1, 0]
+    assert batch.groups == ("cat", "dog", "dog", "dog")
+    assert batch.ids == ("c", "a", "d", "b")  # by length
+    assert batch.sizes == (2, 3, 4, 5)
+    assert len(set(batch.clip_groups[1:].tolist())) == 1
+    assert batch.clip_groups[0] != batch.clip_groups[1]
     assert batch.text_ids.tolist() == [[2, 3], [4, 0], [5, 0]]
     assert batch.positive.sum().item() == 7
     assert "inputs=float32[4, 5, 126]" in repr(batch)
@@ -286,26 +299,61 @@ def test_figures_by_hand() -> None:
     assert low <= figures["recall_at_1"] <= high
 
 
-def test_scores_by_length_are_the_scores_of_the_whole_batch() -> None:
-    from slr.datasets.fingerspelled_concepts import QUERY_NORMALISER, caption_vocabulary
+def small_module(model: DualEncoder, **settings: Any) -> TextVideoRetrieval:
+    texts = Characters(QUERY_NORMALISER, character_vocabulary(["abc"], QUERY_NORMALISER))
+    return TextVideoRetrieval(model, texts=texts, measure=lambda searched: {}, **settings)
 
+
+def test_embedding_by_length_is_embedding_the_whole_batch() -> None:
     model = small_model()
-    module = TextVideoRetrieval(model, vocabulary=caption_vocabulary(["abc"]), normaliser=QUERY_NORMALISER)
-    items = [GroupItem(str(n), [ClipItem(str(n), hands(n, n))], [[2, 3]]) for n in (9, 30, 2, 17, 5, 11)]
+    items = [GroupItem(str(n), [ClipItem(str(n), hands(n, n))], captions([2, 3])) for n in (9, 30, 2, 17, 5, 11)]
     batch = collate_groups(items)
-    clips, texts = model(batch.inputs, batch.num_frames, batch.text_ids, batch.num_characters)
-    order, scores, pooled = module._score_by_length(batch, texts)
-    assert torch.allclose(scores.mean, fine_grained(clips, texts).mean[order], atol=1e-5)
-    assert torch.allclose(pooled, clips.pooled[order], atol=1e-5)
+    whole, parts = model.embed_signs(batch.inputs, batch.num_frames), small_module(model)._embed_by_length(batch)
+    assert torch.equal(whole.num_tokens, parts.num_tokens)
+    assert torch.allclose(whole.tokens, parts.tokens, atol=1e-5)
+    assert torch.allclose(whole.pooled, parts.pooled, atol=1e-5)
 
 
-def test_queries_know_unknown_characters() -> None:
-    from slr.datasets.fingerspelled_concepts import caption_vocabulary
+def test_swapped_captions_reach_the_word_half_alone() -> None:
+    model = small_model()
+    plain = [GroupItem(str(n), [ClipItem(str(n), hands(9, n))], captions([2 + n, 3])) for n in range(3)]
+    swapped = [item._replace(captions=[c._replace(swapped=[3, c.ids[0]]) for c in item.captions]) for item in plain]
+    module, batch = small_module(model), collate_groups(swapped)
+    assert batch.swapped_ids is not None
+    clips, texts = model(batch.inputs, batch.num_frames, batch.text_ids, batch.num_tokens)
+    words = model.embed_texts(batch.swapped_ids, batch.num_swapped)
+    scale = model.log_scale.exp()
+    by_sign, by_word = fine_grained(clips, texts).by_sign, fine_grained(clips, words).by_word
+    expected = contrastive_loss(by_sign * scale, by_word * scale, batch.positive).detach()
+    found = module._fine_loss(clips, texts, batch, batch.positive).detach()
+    assert float(found) == pytest.approx(float(expected), abs=1e-5)
+    unswapped = module._fine_loss(clips, texts, collate_groups(plain), batch.positive).detach()
+    assert float(unswapped) != pytest.approx(float(expected), abs=1e-5)
 
-    vocabulary = caption_vocabulary(["ab c"])
-    assert vocabulary.tokens == ("<blank>", "<unknown>", "a", "b", "c", "|")
-    assert encode_query("a xb", vocabulary) == [2, 5, 3]
-    assert encode_query("xyz", vocabulary) == [1]
+
+def test_the_same_text_is_no_negative() -> None:
+    same = [CaptionItem([2], "hello", "en"), CaptionItem([3], "hallo", "de")]
+    items = [GroupItem("a", [ClipItem("a", hands(3))], same), GroupItem("b", [ClipItem("b", hands(4))], same[:1])]
+    batch = collate_groups([*items, GroupItem("c", [ClipItem("c", hands(5))], [CaptionItem([4], "bye", "en")])])
+    assert batch.languages == ("en", "de")
+    assert batch.positive.tolist() == [[True, True, True, False], [True, False, True, False], [False] * 3 + [True]]
+
+
+def test_texts_are_padded() -> None:
     padded, lengths = pad_texts([[2, 3], [4]])
     assert padded.tolist() == [[2, 3], [4, 0]]
     assert lengths.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rank_by": "x"}, r"loss\.rank_by=x: allowed are fine, pooled"),
+        ({"temperature": 0}, "temperature must be above"),
+        ({"fine_weight": 0, "pooled_weight": 0}, "nothing to learn"),
+        ({"normalisation": "k"}, "allowed are per_positive"),
+    ],
+)
+def test_losses_that_make_no_sense_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RetrievalLossConfig(**settings)

@@ -112,15 +112,17 @@ def test_a_word_passes_through_its_letters() -> None:
 
 def test_training_items_depend_on_nothing_but_their_seed() -> None:
     splits = made_up_splits()
-    from slr.datasets.fingerspelled_concepts import caption_vocabulary
+    from slr.datasets.fingerspelled_concepts import QUERY_NORMALISER
     from slr.datasets.performances import ConceptBatches
     from slr.keypoints.hand_transforms import Augmentation
+    from slr.retrieval.text_config import character_vocabulary
+    from slr.retrieval.texts import Characters
 
     rows = sorted({p.concept for p in splits["train"]})
     train = ConceptBatches(
         splits["train"],
-        captions={row: ["ab", "ba"] for row in rows},
-        vocabulary=caption_vocabulary(["ab"]),
+        captions={row: {"en": f"ab{row}", "de": f"ba{row}"} for row in rows},
+        texts=Characters(QUERY_NORMALISER, character_vocabulary(["ab"], QUERY_NORMALISER)),
         rate_hz=12.5,
         num_performances=3,
         num_passes=2,
@@ -129,9 +131,9 @@ def test_training_items_depend_on_nothing_but_their_seed() -> None:
     assert len(train) == 2 * len(rows) == len(train.lengths)
     first, second, other = train[Draw(1, 5)], train[Draw(1, 5)], train[Draw(1, 6)]
     assert [clip.id for clip in first.clips] == [clip.id for clip in second.clips]
-    np.testing.assert_array_equal(first.clips[0].hands, second.clips[0].hands)
-    same_length = len(other.clips[0].hands) == len(first.clips[0].hands)
-    assert not same_length or (other.clips[0].hands != first.clips[0].hands).any()
+    np.testing.assert_array_equal(first.clips[0].inputs, second.clips[0].inputs)
+    same_length = len(other.clips[0].inputs) == len(first.clips[0].inputs)
+    assert not same_length or (other.clips[0].inputs != first.clips[0].inputs).any()
     batch = train.collate([first, train[Draw(0, 1)]])
     batch.check()
     assert batch.positive.sum().item() == 2 * 3 * 2
@@ -149,7 +151,7 @@ def test_written_gallery_is_what_the_test_sees(tmp_path: Path) -> None:
         assert clip.group == str(performances[index].concept)
         assert clip.captions["de"] == f"d{clip.group}"
         hands = read_hands(clip.path, rate_hz=12.5)
-        np.testing.assert_allclose(hands[..., :2], expected.clips[0].hands[..., :2], atol=1e-3)
+        np.testing.assert_allclose(hands[..., :2], expected.clips[0].inputs.reshape(-1, 42, 3)[..., :2], atol=1e-3)
         assert len(hands) == clip.num_frames
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +16,23 @@ from signwave import command
 from signwave.errors import ArtefactError, ManifestError, MediaError, UserError
 from signwave.manifest import Clip
 from signwave.manifest import write as write_manifest
+from slr.commands import index as index_cli
 from slr.commands import search as search_cli
-from slr.datasets.fingerspelled_concepts import QUERY_NORMALISER, caption_vocabulary
+from slr.datasets.fingerspelled_concepts import QUERY_NORMALISER
 from slr.datasets.performances import write_hands
 from slr.keypoints.hands import read_hands
-from slr.models.dual_encoder import DualEncoderConfig
+from slr.models.dual_encoder import Embedded
+from slr.models.towers import DualEncoderConfig, build_dual_encoder
+from slr.retrieval import indexing
 from slr.retrieval import page as search_page
+from slr.retrieval.clip_reading import ReadClip
 from slr.retrieval.evaluation import evaluate_index
-from slr.retrieval.module import TextVideoRetrieval
+from slr.retrieval.media_query import clip_of
 from slr.retrieval.search import Retriever
 from slr.retrieval.similarity import exact_scores
+from slr.retrieval.stored import save_model
+from slr.retrieval.text_config import character_vocabulary
+from slr.retrieval.texts import Characters
 
 pytest.importorskip("pose_format")
 WORDS = ("house", "Haus", "بيت", "fog", "Nebel", "river")
@@ -44,15 +50,9 @@ def wave(num_frames: int, seed: int) -> NDArray[np.float32]:
 def export_model(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     config = DualEncoderConfig(dim=16, sign_dim=16, text_dim=16, num_heads=2, num_halvings=1, num_extra_tokens=2)
-    vocabulary = caption_vocabulary(WORDS)
-    module = TextVideoRetrieval(
-        config.build(num_characters=vocabulary.size),
-        vocabulary=vocabulary,
-        normaliser=QUERY_NORMALISER,
-        bundle_config={**asdict(config), "num_characters": vocabulary.size},
-        bundle_info={"rate_hz": RATE_HZ},
-    )
-    module.export(folder / "bundle")
+    texts = Characters(QUERY_NORMALISER, character_vocabulary(WORDS, QUERY_NORMALISER))
+    settings = config.settings(num_characters=texts.size)
+    save_model(folder / "bundle", build_dual_encoder(settings), texts, settings=settings, info={"rate_hz": RATE_HZ})
     return folder
 
 
@@ -77,9 +77,13 @@ def write_clips(folder: Path, words: Sequence[str] = WORDS) -> Path:
 
 def run(*arguments: str) -> int:
     app = typer.Typer()
-    app.add_typer(search_cli.index_app, name="index")
+    app.add_typer(index_cli.index_app, name="index")
     app.command("search")(search_cli.search)
     return command.run(lambda standalone_mode: app(list(arguments), standalone_mode=standalone_mode))
+
+
+def embed(retriever: Retriever, clips: Sequence[NDArray[np.float32]]) -> Embedded:
+    return retriever.embed_clips([ReadClip(hands.reshape(len(hands), -1), [], 0.0) for hands in clips])
 
 
 @pytest.fixture
@@ -108,7 +112,7 @@ def test_hits_have_the_exact_score_and_lie_inside_their_clip(built: Path, model:
     answer = retriever.search(index, "Haus", k=4)
     assert [hit.score for hit in answer.hits] == sorted((hit.score for hit in answer.hits), reverse=True)
     clips = [read_hands(built.parent / f"data/clips/{n}.pose", rate_hz=RATE_HZ) for n in range(len(WORDS))]
-    exact = exact_scores(retriever.embed_texts(["haus"]), retriever.embed_hands(clips))[0]
+    exact = exact_scores(retriever.embed_texts(["haus"]), embed(retriever, clips))[0]
     assert [hit.id for hit in answer.hits] == [f"-{n}" for n in np.argsort(-exact)[:4]]
     for hit in answer.hits:
         number = int(hit.id[1:])
@@ -123,7 +127,7 @@ def test_matches_are_the_most_similar_signs(built: Path, model: Path) -> None:
     retriever = Retriever.load(model, device="cpu")
     hit = retriever.search(retriever.open(built), "fog", k=1).hits[0]
     hands = read_hands(hit.path, rate_hz=RATE_HZ)
-    signs, texts = retriever.embed_hands([hands]), retriever.embed_texts(["fog"])
+    signs, texts = embed(retriever, [hands]), retriever.embed_texts(["fog"])
     cosines = signs.tokens[0] @ texts.tokens[0, -len("fog") :].T  # the learned tokens come first
     for place, match in enumerate(hit.matches):
         best = int(cosines[:, place].argmax())
@@ -133,11 +137,11 @@ def test_matches_are_the_most_similar_signs(built: Path, model: Path) -> None:
 
 def test_a_clip_finds_itself(built: Path, model: Path) -> None:
     retriever = Retriever.load(model, device="cpu")
-    answer = retriever.search_clip(retriever.open(built), built.parent / "data/clips/4.pose", k=2)
+    answer = retriever.search_clip(retriever.open(built), clip_of(str(built.parent / "data/clips/4.pose")), k=2)
     assert answer.hits[0].id == "-4"
     assert answer.hits[0].matches[0].query == "0.00-0.16 s"
-    with pytest.raises(MediaError, match=r"is no \.pose file"):
-        retriever.search_clip(retriever.open(built), "film.mp4")
+    with pytest.raises(MediaError, match="is a video without keypoints"):
+        retriever.search_clip(retriever.open(built), clip_of("film.mp4"))
 
 
 def test_unknown_characters_warn_and_an_empty_query_is_an_error(built: Path, model: Path) -> None:
@@ -145,7 +149,7 @@ def test_unknown_characters_warn_and_an_empty_query_is_an_error(built: Path, mod
     index = retriever.open(built)
     answer = retriever.search(index, "hauß 家!", k=2)
     assert len(answer.hits) == 2
-    assert answer.warnings == ("the model has never seen the characters 家; it passes over them",)
+    assert answer.warnings == ("the model has never seen 家; it passes over what it doesn't know",)
     assert [match.query for match in retriever.search(index, "家", k=1).hits[0].matches] == ["家"]
     for empty in ("", "  ", "?!"):
         with pytest.raises(UserError, match="holds no letter or digit"):
@@ -197,22 +201,30 @@ def test_nothing_readable_and_doubled_ids_are_errors(tmp_path: Path, model: Path
     retriever = Retriever.load(model, device="cpu")
     gone = Clip(id="a", path=str(tmp_path / "gone.pose"), kind="pose")
     with pytest.raises(UserError, match=r"none of 1 clips could be indexed; the first: .*gone\.pose"):
-        retriever.build(tmp_path / "index", [gone])
+        indexing.build(retriever, tmp_path / "index", [gone])
     with pytest.raises(ManifestError, match="the id 'a' is there twice"):
-        retriever.build(tmp_path / "index", [gone, gone])
+        indexing.build(retriever, tmp_path / "index", [gone, gone])
     video = Clip(id="b", path="b.mp4", kind="video")
-    with pytest.raises(UserError, match="is of kind 'video', and this model reads poses"):
-        retriever.build(tmp_path / "index", [video])
+    with pytest.raises(UserError, match="is a video without keypoints, and this model reads poses"):
+        indexing.build(retriever, tmp_path / "index", [video])
 
 
 def test_add_delete_and_info(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = write_clips(tmp_path / "more", ["sky"])
-    assert run("index", "add", str(more), str(built), "-q") == 0  # the id "-0" is replaced
+    assert run("index", "add", str(more), str(built), "-q") == 1
+    assert "'-0'" in capsys.readouterr().err
+    assert run("index", "upsert", str(more), str(built), "-q", "--tag", "corpus=more") == 0
+    capsys.readouterr()
+    assert run("search", str(built), "--text", "sky", "--where", "corpus=more", "--json") == 0
+    assert [hit["id"] for hit in json.loads(capsys.readouterr().out)["hits"]] == ["-0"]
     assert run("index", "info", str(built), "--json") == 0
     shown = capsys.readouterr().out
     assert json.loads(shown[shown.index("{") :])["n"] == len(WORDS)
     assert run("index", "delete", str(built), "--", "-0", "-5") == 0
     assert "2 deleted" in capsys.readouterr().out
+    assert run("index", "compact", str(built)) == 0
+    assert run("index", "verify", str(built)) == 0
+    capsys.readouterr()
     assert run("index", "delete", str(built), "nobody") == 1
     assert "are not in the index" in capsys.readouterr().err
     assert run("search", str(built), "--text", "sky", "-k", "99", "--json") == 0
@@ -237,7 +249,7 @@ def test_a_model_that_moved_is_asked_for(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_usage_errors(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("search", str(built)) == 1
-    assert "give either --text WORDS or --video FILE.pose" in capsys.readouterr().err
+    assert "give either --text WORDS or --video FILE" in capsys.readouterr().err
     assert run("search", str(built), "--text", "a", "-k", "0") == 2
 
 
