@@ -25,3 +25,11 @@ def test_as_often_as_asked() -> None:
     assert swap_words("a b", rng, probability=0.0) == "a b"
     for single in ("", " ", "a"):
         assert swap_words(single, rng, probability=1.0) == single
+
+
+def test_punctuation_at_the_end_stays_and_a_probability_is_one() -> None:
+    rng = np.random.default_rng(0)
+    assert swap_words("one two.", rng, probability=1.0) == "two one."
+    assert swap_words("下雨。", rng, probability=1.0) == "雨下。"
+    with pytest.raises(ValueError, match="from 0 to 1, got 2"):
+        swap_words("one two", rng, probability=2)
