@@ -7,6 +7,7 @@ from signwave import command
 from signwave.options import examples, new_app
 from slr.commands import (
     align,
+    captions,
     evaluate,
     features,
     index,
@@ -29,6 +30,7 @@ app.command("align-eval", epilog=align.EVAL_EXAMPLES)(align.align_eval)
 app.command("islr", epilog=islr.EXAMPLES)(islr.islr)
 app.command("map", epilog=map.EXAMPLES)(map.map_signs)
 app.command("relabel", epilog=relabel.EXAMPLES)(relabel.relabel)
+app.add_typer(captions.captions_app, name="captions")
 app.command("features")(features.features)
 app.command("recognize", epilog=examples(*recognize.EXAMPLES))(recognize.recognize)
 app.command("score", epilog=score.SCORE_EXAMPLES)(score.score)

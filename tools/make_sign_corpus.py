@@ -2,6 +2,7 @@
 
     python tools/make_sign_corpus.py OUT [--size 210x260] [--num-glosses 12] [--unseen-signers 1] [--bad]
     python tools/make_sign_corpus.py OUT --languages 2 --shared 0.6 --num-train 30,200 [--accent 0.05]
+    python tools/make_sign_corpus.py OUT --captions [--performances 2] [--poses-only]
 
 An invented language of up to 100 signs (a place, a path, hand shapes, one hand or two, repetitions, mouth) is signed
 by made-up people who differ in build, colours, speed, size and place of their movements, slackness of the fingers, and
@@ -24,6 +25,16 @@ other people and in other grammars, and OUT/shared_signs.tsv with the signs that
 same motion but for an accent (place, direction and tempo differ a little). All other signs are unlike each other.
 Numbers may be given for each: --num-train 30,200. Clips and people of the two never have the same name.
 
+With --captions every sign has a meaning, the same in both languages where they share it, and a sentence has captions
+in English, German and Persian, in words and an order of their own; no two sentences say the same, so none of test is in
+training. --performances 2 has each sentence signed by so many people: --num-train and the like then count sentences.
+There are two more tables, and the folder of poses is a corpus that `slr prepare poses` takes:
+
+    annotations/captions.tsv                                  id, en, de, fa
+    poses/clips.tsv                                           file, id, gloss, person, group, split, language
+
+--poses-only leaves the pictures out, which take most of the time.
+
 What a figure on this corpus does not show: how well a model reads people. The signs are few and chosen to differ; there
 is no grammar of space, no facial grammar beyond an opening mouth, no fingerspelling, no spatial or classifier signs, no
 motion blur, no occlusion worth the name, no compression, one camera. Labels are complete and in order, times are exact,
@@ -44,6 +55,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from made_up_signers import layout
 from made_up_signers.damage import plant
+from made_up_signers.sentences import TooFewSigns
 from made_up_signers.world import NAMES, SHARED_TABLE, Language, make_world
 
 SEEDS_APART = 1_000_003  # other people and sentences in the second language
@@ -83,6 +95,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fps", type=float, default=25.0, help="frames per second (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="other people and sentences, in the same language")
     parser.add_argument("--no-poses", action="store_true", help="write no keypoint files")
+    parser.add_argument("--poses-only", action="store_true", help="draw no pictures")
+    parser.add_argument("--captions", action="store_true", help="sentences with a meaning, in three spoken languages")
+    parser.add_argument("--performances", type=int, default=1, help="people who sign each sentence (default: 1)")
     parser.add_argument("--bad", action="store_true", help="plant broken clips")
     parser.add_argument("--num-workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--languages", type=int, choices=(1, 2), default=1, help="2: a target and an auxiliary one")
@@ -103,6 +118,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     glosses, signers = options.num_glosses, options.num_signers
     if not all(2 <= number <= 100 for number in glosses) or min(signers) < 1 or not 1 <= options.fps <= 240:
         parser.error("need --num-glosses from 2 to 100, --num-signers of at least 1 and --fps from 1 to 240")
+    _check_sentences(parser, options)
     num_motions = sum((glosses * 2)[:2]) - round(options.shared * min(glosses))
     if options.languages == 2 and (
         not 0 <= options.shared <= 1 or num_motions > 100 or min(options.accent, options.world) < 0
@@ -110,6 +126,19 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error(
             "need --shared from 0 to 1, --accent and --world of at least 0 and at most 100 signs that differ; got "
             f"{options.shared}, {options.accent}, {options.world} and {num_motions}"
+        )
+
+
+def _check_sentences(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.poses_only and (options.no_poses or options.bad):
+        parser.error("--poses-only leaves nothing for --no-poses, and --bad breaks pictures; leave one of them out")
+    num, unseen = options.performances, min(options.unseen_signers)
+    if num < 1 or (num > 1 and not options.captions):
+        parser.error(f"--performances must be at least 1 and above that needs --captions, got {num}")
+    if min(options.num_signers) < num or 0 < unseen < (num + 1) // 2:
+        parser.error(
+            f"{num} performances of a sentence are by different people: need --num-signers of at least {num} and "
+            f"--unseen-signers of 0 or at least {(num + 1) // 2}"
         )
 
 
@@ -133,17 +162,27 @@ def plan_of(options: argparse.Namespace, number: int, language: Language | None 
         language=language,
         first_year=2101 + 100 * number,
         first_signer=1 + 50 * number,
+        performances=options.performances,
+        captions=options.captions,
+        frames=not options.poses_only,
     )
 
 
 def make_corpus(plan: layout.CorpusPlan, out: Path, *, bad: bool, num_workers: int) -> None:
     """Make one corpus and say what it holds."""
     start = time.perf_counter()
-    made = layout.make_clips(plan, out, num_workers=num_workers)
+    try:
+        made = layout.make_clips(plan, out, num_workers=num_workers)
+    except TooFewSigns as error:
+        sys.exit(f"{Path(__file__).name}: {error}")
     num_frames, num_signs = sum(clip.num_frames for clip in made), sum(len(clip.glosses) for clip in made)
     if bad:
         made = plant(out, made)
     layout.write_tables(out, made)
+    if plan.captions:
+        layout.write_captions(out, made)
+    if plan.keypoints and (plan.captions or not plan.frames):
+        layout.write_pose_table(out, made, name=plan.language.name if plan.language else NAMES[0])
     seconds = time.perf_counter() - start
     print(f"{len(made)} clips, {num_frames} frames, {num_signs} signs in {seconds:.1f} s: {out / layout.ROOT}")
 

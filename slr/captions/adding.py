@@ -18,11 +18,13 @@ from typing import NamedTuple
 from signwave.errors import ManifestError
 from signwave.manifest import Clip
 from signwave.prepare import Problem
+from slr.corpora.tables import COLUMNS
 
 CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*(\+[a-z]+)?", re.IGNORECASE)
 """A language, with a region or script if need be, and a kind of caption."""
 _SEPARATORS = "\t,;|"
 _KEYS = ("id", "group")
+_NO_CODES = {name for names in COLUMNS.values() for name in names}  # `set` and `end` look like codes
 
 
 class Caption(NamedTuple):
@@ -95,7 +97,7 @@ def read_captions(path: Path, languages: Sequence[str] = ()) -> CaptionTable:
 
 def _check_columns(path: Path, names: Sequence[str], languages: Sequence[str], *, is_long: bool) -> None:
     """Raise where a column is missing or there twice."""
-    codes = [name for name in names if name not in _KEYS and CODE.fullmatch(name)]
+    codes = [name for name in names if _is_code(name)]
     missing = [language for language in languages if language.lower() not in codes] if not is_long else []
     twice = next((name for name in names if name and names.count(name) > 1), None)
     listed = ", ".join(names)
@@ -111,19 +113,25 @@ def _check_columns(path: Path, names: Sequence[str], languages: Sequence[str], *
         raise ManifestError(f"{path}:1: column '{missing[0]}' is missing; it has {listed}")
 
 
+def _is_code(column: str) -> bool:
+    return column not in _NO_CODES and CODE.fullmatch(column) is not None
+
+
 def _cells(row: Mapping[str, str], key: str, *, is_long: bool) -> Iterator[tuple[str, str]]:
     """(language, text) of a row."""
     if is_long:
         yield row["language"].lower(), row["text"]
         return
-    yield from ((name, text) for name, text in row.items() if name not in _KEYS and CODE.fullmatch(name))
+    yield from ((name, text) for name, text in row.items() if _is_code(name))
 
 
 def _take(table: CaptionTable, caption: Caption, seen: dict[tuple[str, str], str]) -> None:
     """Take a caption, or say why not."""
     name, where = (caption.key, caption.language), caption.where
     if not CODE.fullmatch(caption.language):
-        problem = Problem(where, f"'{caption.language}' is no code of a language like en, pt-br or en+keywords", "label")
+        problem = Problem(
+            where, f"'{caption.language}' is no code of a language like en, pt-br or en+keywords", "label"
+        )
     elif not caption.text:
         problem = Problem(where, f"{table.key} '{caption.key}' has no text in '{caption.language}'", "empty")
     elif name in seen:
@@ -177,8 +185,10 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             file.seek(0)
             separator = max(_SEPARATORS, key=header.count)
             # Sentences begin with quotation marks; they mean something only where the text may hold the separator.
-            quoting = csv.QUOTE_MINIMAL if separator in ",;" else csv.QUOTE_NONE
-            reader = csv.reader(file, delimiter=separator, quoting=quoting)
+            if separator in ",;":
+                reader = csv.reader(file, delimiter=separator)
+            else:
+                reader = csv.reader(file, delimiter=separator, quoting=csv.QUOTE_NONE)
             line = 1
             for fields in reader:
                 if any(value.strip() for value in fields):

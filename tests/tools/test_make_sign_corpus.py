@@ -16,6 +16,8 @@ from PIL import Image
 from signwave.errors import MediaError
 from signwave.media.poses import probe_pose, read_pose
 from signwave.media.video import count_frames, open_video
+from signwave.prepare import Row
+from slr.datasets import poses
 
 ROOT = "phoenix-2014-multisigner"
 
@@ -301,9 +303,15 @@ def test_worlds_differ_and_stay(tool: ModuleType) -> None:
         (["--num-train", "a"], "'a' is neither a whole number nor two like 30,200"),
         (["--languages", "2", "--num-glosses", "60", "--shared", "0"], "got 0.0, 0.05, 0 and 120"),
         (["--languages", "2", "--shared", "1.5"], "need --shared from 0 to 1"),
+        (["--performances", "2"], "above that needs --captions, got 2"),
+        (["--captions", "--performances", "0"], "--performances must be at least 1"),
+        (["--captions", "--performances", "5"], "need --num-signers of at least 5 and --unseen-signers of 0 or at"),
+        (["--captions", "--performances", "3", "--unseen-signers", "1"], "--unseen-signers of 0 or at least 2"),
+        (["--poses-only", "--no-poses"], "leave one of them out"),
+        (["--poses-only", "--bad"], "leave one of them out"),
     ],
 )
-def test_impossible_pairs_say_what_is_allowed(
+def test_impossible_combinations_say_what_is_allowed(
     tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
 ) -> None:
     with pytest.raises(SystemExit):
@@ -315,3 +323,117 @@ def test_a_pair_is_not_written_over(tool: ModuleType, pair: Path, capsys: pytest
     with pytest.raises(SystemExit):
         tool.main([str(pair), "--languages", "2"])
     assert "language1 exists; remove it" in capsys.readouterr().err
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    return [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def captioned(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("captioned")
+    sizes = ["--num-glosses", "30", "--num-train", "30", "--num-dev", "8", "--num-test", "8", "--unseen-signers", "2"]
+    tool.main([str(out), *sizes, "--captions", "--performances", "3", "--poses-only"])
+    return out / ROOT
+
+
+def test_each_sentence_is_signed_by_different_people(captioned: Path) -> None:
+    table = _table(captioned / "poses" / "clips.tsv")
+    assert Counter(row["split"] for row in table) == {"train": 90, "dev": 24, "test": 24}
+    groups: dict[str, list[dict[str, str]]] = {}
+    for row in table:
+        assert row["group"].startswith(f"{row['split']}-")
+        groups.setdefault(row["group"], []).append(row)
+    assert len(groups) == 46
+    for performances in groups.values():
+        assert len({row["person"] for row in performances}) == 3
+        assert len({row["gloss"] for row in performances}) == 1
+    known = {row["person"] for row in table if row["split"] != "test"}
+    assert sum(row["person"] not in known for row in table if row["split"] == "test") == 12
+    assert not (captioned / "features").exists()
+    for split in ("train", "dev", "test"):  # the other tables say the same
+        assert [(r["id"], r["gloss"]) for r in table if r["split"] == split] == [
+            (clip, glosses) for clip, _, _, glosses in rows(captioned, split)
+        ]
+
+
+def test_no_two_sentences_say_the_same(captioned: Path) -> None:
+    table = _table(captioned / "poses" / "clips.tsv")
+    assert len({row["gloss"] for row in table}) == 46
+    captions = _table(captioned / "annotations" / "captions.tsv")
+    assert [row["id"] for row in captions] == [row["id"] for row in table]
+    for language in ("en", "de", "fa"):
+        said = {(row["group"], caption[language]) for row, caption in zip(table, captions, strict=True)}
+        assert len(said) == len({text for _, text in said}) == 46, "one caption a group, each another"
+
+
+def test_the_folder_of_poses_is_a_corpus(captioned: Path) -> None:
+    found = list(poses.prepare(captioned / "poses"))
+    assert len(found) == 138
+    assert all(isinstance(one, Row) for one in found)
+    clip = poses.check(found[0].clip)  # type: ignore[union-attr]
+    assert (clip.group, clip.split, clip.language) == ("train-0000", "train", "language1")
+    assert clip.text
+    assert clip.num_frames
+
+
+def test_captions_say_what_is_signed(tool: ModuleType, captioned: Path) -> None:
+    """The captions leave no noun, time or place out."""
+    signs, meanings = (sys.modules[f"made_up_signers.{name}"] for name in ("language", "meanings"))
+    meant = {sign.gloss: meanings.meanings()[sign.number] for sign in signs.signs(30)}
+    captions = {row["id"]: row for row in _table(captioned / "annotations" / "captions.tsv")}
+    kept = ("person", "animal", "food", "thing", "time", "place")
+    for row in _table(captioned / "poses" / "clips.tsv"):
+        for gloss in row["gloss"].split():
+            if meant[gloss].kind not in kept:
+                continue
+            for language, words in meant[gloss].words.items():
+                forms = [form.casefold() for word in words for form in word if len(form) > 1]
+                assert any(form in captions[row["id"]][language].casefold() for form in forms), (gloss, language)
+
+
+def test_shared_signs_mean_the_same(tool: ModuleType) -> None:
+    made = sys.modules["made_up_signers.world"].make_world((20, 25), shared=0.6, accent=0.05)
+    target, auxiliary = ({sign.gloss: sign.number for sign in one.signs} for one in made.languages)
+    common = {a: b for a, b in itertools.product(auxiliary, target) if auxiliary[a] == target[b]}
+    assert common == made.shared
+
+
+def test_every_sign_has_a_meaning_in_three_languages(tool: ModuleType) -> None:
+    found = sys.modules["made_up_signers.meanings"].meanings()
+    assert [one.number for one in found] == list(range(100))
+    assert len({one.name for one in found}) == 100
+    num_forms = {"verb": {"en": {3}, "de": {3, 4, 5}, "fa": {2, 3}}}
+    num_forms |= {kind: {"en": {2}, "de": {3}, "fa": {1}} for kind in ("person", "animal", "food", "thing")}
+    for one in found:
+        expected = num_forms.get(one.kind, {key: {1} for key in ("en", "de", "fa")})
+        for language, words in one.words.items():
+            assert {len(word) for word in words} <= expected[language], one.name
+        assert all(form and form == form.strip() for words in one.words.values() for word in words for form in word)
+
+
+def test_too_few_signs_for_sentences_are_said(tool: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="too few for sentences"):
+        tool.main([str(tmp_path / "a"), "--num-glosses", "2", "--captions", "--poses-only"])
+    with pytest.raises(SystemExit, match="give more signs or fewer sentences"):
+        tool.main([str(tmp_path / "b"), "--num-glosses", "12", "--num-train", "9999", "--captions", "--poses-only"])
+
+
+def test_the_grammar_of_captions(tool: ModuleType) -> None:
+    """Every free choice of a few sentences: articles, cases, tenses, negation, verbs in their places."""
+    translations = sys.modules["made_up_signers.translations"]
+    named = {one.name: one for one in sys.modules["made_up_signers.meanings"].meanings()}
+    noun, frame = translations.Noun, translations.Frame
+    helped = frame(noun(named["man"]), named["help"], noun(named["woman"]), time=named["yesterday"])
+    bought = frame(noun(named["man"]), named["buy"], noun(named["apple"]), negation=named["not"])
+
+    def say(language: str, what: object) -> set[str]:
+        return {translations.Speaker(language, np.random.default_rng(seed)).say(what) for seed in range(3000)}
+
+    assert {"The man helped a woman yesterday.", "Yesterday, a gentleman assisted the lady."} <= say("en", helped)
+    assert "The man does not buy an apple." in say("en", bought)
+    assert {"Gestern hat der Mann einer Frau geholfen.", "Ein Mann half gestern der Frau."} <= say("de", helped)
+    assert {"Der Mann kauft keinen Apfel.", "Der Mann kauft den Apfel nicht."} <= say("de", bought)
+    assert {"دیروز مرد به یک زن کمک کرد.", "مرد دیروز به زن یاری رساند."} <= say("fa", helped)
+    assert {"مرد سیب را نمی‌خرد.", "آقا یک سیب نمی‌خرد."} <= say("fa", bought)

@@ -65,6 +65,7 @@ class Sign:
         mouth: opening of the mouth, 0 to 1.
         seconds: length of the stroke at normal speed.
         offset: shoulder widths by which a language makes it elsewhere: outwards, down, forwards.
+        number: of the motion, equal in languages that share it; see made_up_signers.meanings.
     """
 
     gloss: str
@@ -78,6 +79,7 @@ class Sign:
     mouth: float
     seconds: float
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    number: int = 0
 
     def hand(self, phase: FloatArray) -> FloatArray:
         """Parameters of the leading hand: (N,) positions in the stroke, 0 to 1, → (N, 10)."""
@@ -164,7 +166,7 @@ def signs(num_glosses: int) -> tuple[Sign, ...]:
     while len(chosen) < num_glosses:
         chosen.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, np.linalg.norm(looks - looks[chosen[-1]], axis=1))
-    return tuple(pool[index] for index in chosen)
+    return tuple(replace(pool[index], number=number) for number, index in enumerate(chosen))
 
 
 class Grammar:

@@ -29,11 +29,13 @@ class Language:
         name: of its folder.
         signs: its inventory.
         grammar: other languages, other successors.
+        verb_last: the order of sentences with a meaning, see made_up_signers.sentences.
     """
 
     name: str
     signs: tuple[Sign, ...]
     grammar: Grammar
+    verb_last: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def make_world(num_glosses: tuple[int, int], *, shared: float, accent: float = 0
     return World(
         (
             Language(NAMES[0], _shuffled(target, rng), Grammar(num_glosses[0], variant=2 * number + 1)),
-            Language(NAMES[1], _shuffled(auxiliary, rng), Grammar(num_glosses[1], variant=2 * number + 2)),
+            Language(NAMES[1], _shuffled(auxiliary, rng), Grammar(num_glosses[1], variant=2 * number + 2), False),
         ),
         truth,
     )
