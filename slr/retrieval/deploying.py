@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from signwave.errors import ConfigError
-from slr.models.dual_encoder import DualEncoder, Embedded, valid_mask
+from slr.models.dual_encoder import DualEncoder, Embedded
 from slr.retrieval.batch import pad_inputs, pad_texts
 from slr.retrieval.landmarks import NAME, Landmarks, fit
-from slr.retrieval.module import RetrievalLossConfig
+from slr.retrieval.module import RetrievalLossConfig, join_embedded
 from slr.retrieval.stored import Scoring, save_model
 from slr.retrieval.texts import TextReader
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from slr.retrieval.streams import Stream
 
 
-NUM_CAPTIONS, NUM_EXAMPLES = 2_000, 64
-"""Captions whose words become landmarks, and clips on which they are tuned, at most."""
+NUM_CAPTIONS, NUM_EXAMPLES = 2_000, 256
+"""Captions whose words, and clips whose signs become landmarks, at most."""
 _TEXTS_AT_ONCE = 256
 
 
@@ -39,8 +39,9 @@ class Deployment:
         texts: reads texts.
         info: facts for the user of the model.
         loss: what was trained, which says how clips and texts are compared.
-        captions: of training; their words are the landmarks of stage 1, see slr.retrieval.landmarks.
-        examples: gives what the sign tower reads of some training clips, (M, F) float32 each, on which those are tuned.
+        captions: of training; their words, and the signs of examples, are the landmarks of stage 1, see
+            slr.retrieval.landmarks.
+        examples: gives what the sign tower reads of some training clips, (M, F) float32 each.
         encoders: names for `load_window_encoder`, one a cache of each stream; empty exports none.
         weights: of the encoders, "" where there are none.
         streams: whose caches the encoders must have made.
@@ -99,14 +100,14 @@ class Deployment:
         was_training = dual.training
         dual.eval()
         device = next(dual.parameters()).device
-        words = []
+        parts = []
         for start in range(0, len(self.captions), _TEXTS_AT_ONCE):
-            ids, lengths = pad_texts(
-                [self.texts.encode(text) for text in self.captions[start : start + _TEXTS_AT_ONCE]]
-            )
-            found = dual.embed_texts(ids.to(device), lengths.to(device))
-            words.append(found.tokens[valid_mask(found.num_tokens, found.tokens.shape[1])].float().cpu())
+            some = self.captions[start : start + _TEXTS_AT_ONCE]
+            ids, lengths = pad_texts([self.texts.encode(text) for text in some])
+            parts.append(dual.embed_texts(ids.to(device), lengths.to(device)))
         inputs, lengths = pad_inputs(self.examples())
         clips = dual.embed_signs(inputs.to(device), lengths.to(device))
         dual.train(was_training)
-        return fit(torch.cat(words), Embedded(*(value.cpu() for value in clips)), temperature=self.loss.temperature)
+        texts = join_embedded(parts)
+        both = (Embedded(*(value.cpu() for value in side)) for side in (texts, clips))
+        return fit(*both, temperature=self.loss.temperature)
