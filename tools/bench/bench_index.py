@@ -285,7 +285,7 @@ def main() -> None:
         figures[name] = found
         ratio[f"{name}_p50_to_exact"] = found["p50_ms"] / found["exact"]["p50_ms"]
         print(
-            f"{name}: recall@10 {found['recall_at_10']:.3f}, p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms, "
+            f"{name}: recall {found['recall_at_10']:.3f}, p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms, "
             f"{found['num_candidates']} candidates, {found['kind']}; exact p50 {found['exact']['p50_ms']:.0f} ms; "
             f"mean HNSW recall {found['mean_vectors_hnsw']['recall_at_10']:.3f}"
         )
