@@ -247,8 +247,9 @@ class TextVideoRetrieval(pl.LightningModule):
                 self._log("test", main_figures(figures))
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Figures of the last test by split, as `measure` gives them, and under "selection" what chose the weights."""
-        return self._figures | {"selection": self.selection.to_dict()}
+        """Figures of the last test by split, as `measure` gives them, and under "selection" what chose the weights, if any."""
+        selected = self.selection.to_dict()
+        return self._figures | ({"selection": selected} if selected["validation"] else {})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what was selected so far."""
