@@ -247,7 +247,7 @@ class TextVideoRetrieval(pl.LightningModule):
                 self._log("test", main_figures(figures))
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Figures of the last test by split, as `measure` gives them, and under "selection" what chose the weights, if any."""
+        """Figures of the last test by split, as `measure` gives them; "selection" says what chose the weights."""
         selected = self.selection.to_dict()
         return self._figures | ({"selection": selected} if selected["validation"] else {})
 
