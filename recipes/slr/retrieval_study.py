@@ -47,7 +47,8 @@ def main() -> int:
     except UserError as error:
         return command.fail(str(error))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    document = {"command": " ".join(sys.argv), "environment": environment(), **found}
+    command_line = " ".join(["recipes/slr/retrieval_study.py", *sys.argv[1:]])
+    document = {"command": command_line, "environment": environment(), **found}
     write_json(arguments.out / f"{arguments.name}.json", document)
     atomic_write(arguments.out / f"{arguments.name}.md", table(found))
     picture(found, arguments.out / f"{arguments.name}.png")
