@@ -121,6 +121,9 @@ def choose(
     tried = [_measured(vectors, space, name, lists, sample) for name in wanted]
     best = min(tried, key=_preference)
     others = [each for each in tried if each is not best]
+    if kind == "auto" and best.facts["ms"] >= sample.exact_ms:
+        why = _reason(best, others, kind, sample)
+        return flat(f"no approximation is faster than exact search here ({why})")
     return Choice(best.kind, best.index, best.efforts, {**best.facts, "reason": _reason(best, others, kind, sample)})
 
 

@@ -1,5 +1,7 @@
 """The type of an index is chosen by what it finds and how fast, on real queries, and the reason is kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,8 +24,30 @@ def build(folder, vectors, **options):
 
 @pytest.fixture
 def lower(monkeypatch):
-    """Make a few hundred rows many."""
+    """Make a few hundred rows many, and exact search slow, as it is among many."""
     monkeypatch.setattr(tuning, "FLAT_BELOW", 500)
+    sample = tuning._sample
+    monkeypatch.setattr(tuning, "_sample", lambda *given: replace(sample(*given), exact_ms=1e6))
+
+
+def test_an_approximation_that_is_no_faster_is_not_taken(tmp_path, lower, monkeypatch):
+    measured = tuning._measured
+
+    def slow(*given):
+        choice = measured(*given)
+        choice.facts["ms"] = 2e6
+        return choice
+
+    monkeypatch.setattr(tuning, "_measured", slow)
+    index = build(tmp_path / "index", clustered(np.random.default_rng(2), 600))
+    choice = index.info()["choice"]
+    assert choice["kind"] == "flat"
+    assert choice["reason"].startswith("no approximation is faster than exact search here (ivf_")
+    assert index.info()["requested_kind"] == "auto"
+    monkeypatch.undo()
+    assert (
+        build(tmp_path / "asked", clustered(np.random.default_rng(2), 600), kind="ivf_sq8").info()["kind"] == "ivf_sq8"
+    )
 
 
 def test_few_rows_are_flat_and_many_are_not(tmp_path, lower):
