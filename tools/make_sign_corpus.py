@@ -28,10 +28,12 @@ Numbers may be given for each: --num-train 30,200. Clips and people of the two n
 With --captions every sign has a meaning, the same in both languages where they share it, and a sentence has captions
 in English, German and Persian, in words and an order of their own; no two sentences say the same, so none of test is in
 training. --performances 2 has each sentence signed by so many people: --num-train and the like then count sentences.
-There are two more tables, and the folder of poses is a corpus that `slr prepare poses` takes:
+There are two more tables, which `slr captions add` and, in the folder of poses, `slr prepare poses` take:
 
-    annotations/captions.tsv                                  id, en, de, fa
+    annotations/captions.tsv                                  id, group, en, de, fa
     poses/clips.tsv                                           file, id, gloss, person, group, split, language
+
+A group is a sentence; a manifest of `slr prepare phoenix2014` has broadcasts there, until the captions are added.
 
 --poses-only leaves the pictures out, which take most of the time.
 

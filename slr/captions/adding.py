@@ -2,7 +2,8 @@
 
 A wide table has a column `id` (clips) or `group` (all clips of it) and one for each language, named by its code, which
 may carry a kind: `id, en, de, en+keywords`. A long one has the columns `language` and `text` instead. Tabs, commas,
-semicolons or pipes part the columns. Columns of other names are passed over.
+semicolons or pipes part the columns. Columns of other names are passed over, but for `group` beside `id`: it says
+anew which clips perform the same sentence, as in PHOENIX's manifests, whose groups are broadcasts.
 """
 
 from __future__ import annotations
@@ -44,20 +45,26 @@ class CaptionTable:
         key: "id" or "group", what its rows name.
         captions: all that can be used; a name has one in each language at most.
         problems: cells and rows that can't.
+        groups: id → group, where a table by id says so.
     """
 
     key: str
     captions: list[Caption] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    groups: dict[str, str] = field(default_factory=dict)
 
 
 class Added(NamedTuple):
-    """Clips with their captions; `num_captions` were put in, `num_without` clips have none at all."""
+    """Clips with their captions.
+
+    `num_captions` were put in; `num_without` clips have none at all; `num_groups` are in another group than before.
+    """
 
     clips: list[Clip]
     problems: list[Problem]
     num_captions: int
     num_without: int
+    num_groups: int
 
 
 def read_captions(path: Path, languages: Sequence[str] = ()) -> CaptionTable:
@@ -89,6 +96,8 @@ def read_captions(path: Path, languages: Sequence[str] = ()) -> CaptionTable:
         if not row[key]:
             table.problems.append(Problem(where, f"the row has no {key}; fill it in or remove the row", "label"))
             continue
+        if key == "id" and row.get("group"):
+            _take_group(table, row["id"], row["group"], where)
         for language, text in _cells(row, key, is_long=is_long):
             if not wanted or language in wanted:
                 _take(table, Caption(row[key], language, text, where), seen)
@@ -144,6 +153,13 @@ def _take(table: CaptionTable, caption: Caption, seen: dict[tuple[str, str], str
     table.problems.append(problem)
 
 
+def _take_group(table: CaptionTable, name: str, group: str, where: str) -> None:
+    """Take the group of a clip; a long table says it in several rows, and they must agree."""
+    if table.groups.setdefault(name, group) != group:
+        reason = f"id '{name}' is in group '{table.groups[name]}' by an earlier row and in '{group}' by this one"
+        table.problems.append(Problem(where, f"{reason}; the first counts", "group"))
+
+
 def add_captions(clips: Iterable[Clip], table: CaptionTable) -> Added:
     """Put the captions of a table into clips; one that a clip has in the same language is replaced.
 
@@ -162,7 +178,11 @@ def add_captions(clips: Iterable[Clip], table: CaptionTable) -> Added:
         if caption.key not in names
     ]
     captioned = [
-        dataclasses.replace(clip, captions={**clip.captions, **found.get(getattr(clip, table.key), {})})
+        dataclasses.replace(
+            clip,
+            captions={**clip.captions, **found.get(getattr(clip, table.key), {})},
+            group=table.groups.get(clip.id, clip.group),
+        )
         for clip in clips
     ]
     return Added(
@@ -170,6 +190,7 @@ def add_captions(clips: Iterable[Clip], table: CaptionTable) -> Added:
         [*table.problems, *reversed(unknown)],
         sum(len(found.get(getattr(clip, table.key), {})) for clip in clips),
         sum(not clip.captions for clip in captioned),
+        sum(before.group != after.group for before, after in zip(clips, captioned, strict=True)),
     )
 
 

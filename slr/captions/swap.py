@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
-from slr.captions.words import join_words, split_words
-
-_END = re.compile(r"[\W_]*$")
+from slr.captions.words import join_words, split_words, words_end
 
 
 def swap_words(text: str, rng: np.random.Generator, probability: float = 0.5) -> str:
@@ -33,8 +29,7 @@ def swap_words(text: str, rng: np.random.Generator, probability: float = 0.5) ->
     # Drawn in any case: what comes after doesn't depend on the text.
     swapping = bool(rng.random() < probability)
     stripped = text.strip()
-    end = _END.search(stripped).group()  # type: ignore[union-attr]  # the empty end always matches
-    body = stripped.removesuffix(end)
+    body, end = stripped[: words_end(stripped)], stripped[words_end(stripped) :]
     words = split_words(body)
     if not swapping or len(words) < 2:
         return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 # Thai, Lao, Burmese, Khmer, kana and Han: there a character is what comes closest to a word without a dictionary.
@@ -11,7 +12,6 @@ _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\
 _MARKS = "\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u17b6-\u17d3\u3099\u309a"
 _HAS_SPACELESS = re.compile(f"[{_SPACELESS}]")
 _CHARACTER = re.compile(f"[{_SPACELESS}][{_MARKS}]*|[^{_SPACELESS}]+")
-_PUNCTUATION = re.compile(r"^[\W_]+|[\W_]+$")
 
 
 def split_words(text: str) -> list[str]:
@@ -32,13 +32,28 @@ def join_words(words: Sequence[str], like: str) -> str:
     return (" " if spaced else "").join(words)
 
 
+def words_end(text: str) -> int:
+    """Where the punctuation at the end of a text begins. Vowel signs and tone marks belong to the letter before them.
+
+    >>> words_end("one two."), words_end("हिन्दी।"), words_end("...")
+    (7, 6, 0)
+    """
+    end = len(text)
+    while end and not text[end - 1].isalnum():
+        end -= 1
+    while 0 < end < len(text) and unicodedata.category(text[end]).startswith("M"):
+        end += 1
+    return end
+
+
 def bare(word: str) -> str:
     """A word without the punctuation around it.
 
-    >>> bare("«dogs»,"), bare("می‌خورد."), bare("...")
-    ('dogs', 'می‌خورد', '')
+    >>> bare("«dogs»,"), bare("می‌خورد."), bare("भाषा।"), bare("...")
+    ('dogs', 'می‌خورد', 'भाषा', '')
     """
-    return _PUNCTUATION.sub("", word)
+    start = next((place for place, character in enumerate(word) if character.isalnum()), len(word))
+    return word[start : words_end(word)]
 
 
 def plain(word: str) -> str:

@@ -40,7 +40,7 @@ def add(
     table: Annotated[
         Path,
         typer.Option(
-            help="Columns id or group, and one a language (en, de …), or language and text; .tsv, .csv, .psv."
+            help="Columns id or group (beside id: set it), and one a language, or language and text; .tsv, .csv, .psv."
         ),
     ],
     languages: Annotated[str, typer.Option(help="Take these only, with commas; a column that's missing fails.")] = "",
@@ -55,8 +55,14 @@ def add(
     manifests = read_manifests(source)
     added = adding.add_captions((clip for clips in manifests.values() for clip in clips), read)
     written = write_manifests(added.clips, manifests, source, out)
-    figures = {"num_clips": len(added.clips), "num_captions": added.num_captions, "num_without": added.num_without}
+    figures = {
+        "num_clips": len(added.clips),
+        "num_captions": added.num_captions,
+        "num_without": added.num_without,
+        "num_groups": added.num_groups,
+    }
     told = f"{added.num_captions} captions in {len(added.clips)} clips, {added.num_without} clips without any"
+    told += f", {added.num_groups} clips in another group" if added.num_groups else ""
     return _finish(figures, told, written, added.problems, num_done=added.num_captions, as_json=as_json, quiet=quiet)
 
 

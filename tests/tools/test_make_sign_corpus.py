@@ -368,6 +368,18 @@ def test_no_two_sentences_say_the_same(captioned: Path) -> None:
         assert len(said) == len({text for _, text in said}) == 46, "one caption a group, each another"
 
 
+def test_both_tables_say_the_same_groups_and_languages_share_none(
+    tool: ModuleType, captioned: Path, tmp_path: Path
+) -> None:
+    captions, clips = (_table(captioned / name) for name in ("annotations/captions.tsv", "poses/clips.tsv"))
+    assert [(row["id"], row["group"]) for row in captions] == [(row["id"], row["group"]) for row in clips]
+    sizes = ["--num-glosses", "30", "--num-train", "2", "--num-dev", "1", "--num-test", "1"]
+    tool.main([str(tmp_path), *sizes, "--languages", "2", "--captions", "--poses-only"])
+    one, other = ({row["group"] for row in _table(tmp_path / n / ROOT / "poses" / "clips.tsv")} for n in _LANGUAGES)
+    assert len(one) == len(other) == 4
+    assert not one & other
+
+
 def test_the_folder_of_poses_is_a_corpus(captioned: Path) -> None:
     found = list(poses.prepare(captioned / "poses"))
     assert len(found) == 138

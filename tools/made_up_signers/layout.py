@@ -104,7 +104,7 @@ def clips_of(plan: CorpusPlan) -> list[ClipPlan]:
     found = []
     day = datetime.date(plan.first_year, 1, 3)
     spoken, nums = plan.spoken, dict(zip(SPLITS, plan.num_clips, strict=True))
-    written = compose(spoken.signs, nums, verb_last=spoken.verb_last, seed=plan.seed) if plan.captions else {}
+    written = compose(spoken, nums, seed=plan.seed) if plan.captions else {}
     for split, num_sentences in nums.items():
         people = _people(plan, split)
         for number in range(num_sentences * plan.performances):
@@ -202,8 +202,8 @@ def write_tables(out: Path, made: Sequence[Made]) -> None:
 
 def write_captions(out: Path, made: Sequence[Made]) -> None:
     """Write `annotations/captions.tsv`: what each clip that has a meaning says in the spoken languages."""
-    rows = [(c.id, *(c.sentence.captions[key] for key in LANGUAGES)) for c in made if c.sentence]
-    _write_rows(out / ROOT / "annotations" / "captions.tsv", ("id", *LANGUAGES), rows)
+    rows = [(c.id, c.sentence.group, *(c.sentence.captions[key] for key in LANGUAGES)) for c in made if c.sentence]
+    _write_rows(out / ROOT / "annotations" / "captions.tsv", ("id", "group", *LANGUAGES), rows)
 
 
 def write_pose_table(out: Path, made: Sequence[Made], *, name: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from made_up_signers.language import Sign
 from made_up_signers.meanings import LANGUAGES, NOUNS, Meaning, meanings
 from made_up_signers.translations import Frame, Noun, Speaker
+from made_up_signers.world import Language
 
 MIN_SIGNS, MAX_SIGNS = 3, 6
 _TWINS = 0.25  # of the other sentences: one in five of all
@@ -150,22 +151,22 @@ def captions(frame: Frame, rng: np.random.Generator) -> dict[str, str]:
     return {language: Speaker(language, rng).say(frame) for language in LANGUAGES}
 
 
-def compose(signs: Sequence[Sign], nums: Mapping[str, int], *, verb_last: bool, seed: int) -> dict[str, list[Sentence]]:
+def compose(spoken: Language, nums: Mapping[str, int], *, seed: int) -> dict[str, list[Sentence]]:
     """The sentences of a corpus: split → as many as are wanted, no two of them alike, whatever their splits.
 
     Args:
-        signs: the inventory.
+        spoken: the language; its name, if it has one, begins those of the groups, which no other corpus may have.
         nums: split → number of sentences.
-        verb_last: see Author.
         seed: other seeds, other sentences.
 
     Raises:
         TooFewSigns: the signs don't make so many sentences.
     """
-    author = Author(signs, verb_last=verb_last, rng=np.random.default_rng([seed, 4]))
+    author = Author(spoken.signs, verb_last=spoken.verb_last, rng=np.random.default_rng([seed, 4]))
     frames = iter(author.write(sum(nums.values())))
+    prefix = f"{spoken.name}-" if spoken.name else ""
     return {
-        split: [_sentence(author, next(frames), f"{split}-{n:04d}", [seed, 5, i, n]) for n in range(num)]
+        split: [_sentence(author, next(frames), f"{prefix}{split}-{n:04d}", [seed, 5, i, n]) for n in range(num)]
         for i, (split, num) in enumerate(nums.items())
     }
 

@@ -63,6 +63,26 @@ def test_a_group_gives_its_captions_to_all_its_clips(tmp_path: Path) -> None:
     assert [one.captions for one in added.clips] == [{"en": "the dog", "en+keywords": "dog"}] * 2 + [{}]
 
 
+@pytest.mark.parametrize(
+    "rows", ["id,group,en\na,s1,dog\nb,s1,dog\n", "id,language,text,group\na,en,dog,s1\nb,en,dog,s1\n"]
+)
+def test_a_group_beside_ids_is_set_anew(tmp_path: Path, rows: str) -> None:
+    read = read_captions(table(tmp_path, rows))
+    added = add_captions([clip("a", "broadcast"), clip("b", "s1"), clip("c", "broadcast")], read)
+    assert [one.group for one in added.clips] == ["s1", "s1", "broadcast"]
+    assert (added.num_groups, added.num_captions, added.problems) == (1, 2, [])
+
+
+def test_groups_that_disagree_are_a_problem_and_an_empty_one_changes_nothing(tmp_path: Path) -> None:
+    path = table(tmp_path, "id,language,text,group\na,en,dog,s1\na,de,Hund,s2\nb,en,cat,\n")
+    added = add_captions([clip("a"), clip("b", "old")], read_captions(path))
+    assert [one.group for one in added.clips] == ["s1", "old"]
+    assert [str(one) for one in added.problems] == [
+        f"{path}:3: id 'a' is in group 's1' by an earlier row and in 's2' by this one; the first counts"
+    ]
+    assert added.clips[0].captions == {"en": "dog", "de": "Hund"}
+
+
 def test_quotation_marks_are_text_between_tabs_and_quotes_between_commas(tmp_path: Path) -> None:
     read = read_captions(table(tmp_path, 'id\ten\na\t"Go, he said.\nb\tyes\n'))
     assert [one.text for one in read.captions] == ['"Go, he said.', "yes"]

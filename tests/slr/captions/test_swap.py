@@ -8,7 +8,9 @@ import pytest
 from slr.captions.swap import swap_words
 
 
-@pytest.mark.parametrize("text", ["the boy goes home", "پسر به خانه رفت", "今天北方下雨"])
+@pytest.mark.parametrize(
+    "text", ["the boy goes home", "پسر به خانه رفت", "今天北方下雨", "मैं हिन्दी बोलता हूँ मेरी", "مَدْرَسَةٌ كَبِيرَةٌ"]
+)
 def test_two_units_change_places(text: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):

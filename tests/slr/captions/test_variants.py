@@ -14,7 +14,7 @@ from signwave.manifest import Clip
 from slr.captions.keywords import frequent_words, keywords, read_stop_words
 from slr.captions.lexicon import learn_lexicon, switch_code
 from slr.captions.variants import add_variants, make_variers, question_templates
-from slr.captions.words import plain, split_words
+from slr.captions.words import bare, plain, split_words
 
 NOUNS = {"dog": "Hund", "cat": "Katze", "horse": "Pferd", "bird": "Vogel", "cow": "Kuh", "fish": "Fisch", "hen": "Huhn"}
 VERBS = {"sees": "sieht", "seeks": "sucht", "feeds": "füttert", "likes": "mag", "hears": "hört", "leads": "führt"}
@@ -158,4 +158,7 @@ def test_questions_are_in_ten_languages() -> None:
 def test_words_are_split_in_any_script() -> None:
     assert split_words("สวัสดี") == ["ส", "วั", "ส", "ดี"]
     assert split_words(" ") == []
+    for word in ("हिन्दी", "ดี", "தமிழ்", "كِتَابٌ", "don't"):
+        assert bare(f"«{word}»!") == word, "vowel signs and tone marks are part of a word"
+    assert [bare(text) for text in ("dog❤️", "❤️", "\u0301", "")] == ["dog", "", "", ""]
     assert split_words("今天 下雨") == ["今天", "下雨"]
