@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from slr.retrieval.streams import Stream
 
 
-NUM_CAPTIONS, NUM_EXAMPLES = 2_000, 256
+NUM_CAPTIONS, NUM_EXAMPLES = 2_000, 1_000
 """Captions whose words, and clips whose signs become landmarks, at most."""
-_TEXTS_AT_ONCE = 256
+_ITEMS_AT_ONCE = 256
 
 
 @dataclass
@@ -100,14 +100,15 @@ class Deployment:
         was_training = dual.training
         dual.eval()
         device = next(dual.parameters()).device
-        parts = []
-        for start in range(0, len(self.captions), _TEXTS_AT_ONCE):
-            some = self.captions[start : start + _TEXTS_AT_ONCE]
+        texts = []
+        for start in range(0, len(self.captions), _ITEMS_AT_ONCE):
+            some = self.captions[start : start + _ITEMS_AT_ONCE]
             ids, lengths = pad_texts([self.texts.encode(text) for text in some])
-            parts.append(dual.embed_texts(ids.to(device), lengths.to(device)))
-        inputs, lengths = pad_inputs(self.examples())
-        clips = dual.embed_signs(inputs.to(device), lengths.to(device))
+            texts.append(dual.embed_texts(ids.to(device), lengths.to(device)))
+        examples, clips = self.examples(), []
+        for start in range(0, len(examples), _ITEMS_AT_ONCE):
+            inputs, lengths = pad_inputs(examples[start : start + _ITEMS_AT_ONCE])
+            clips.append(dual.embed_signs(inputs.to(device), lengths.to(device)))
         dual.train(was_training)
-        texts = join_embedded(parts)
-        both = (Embedded(*(value.cpu() for value in side)) for side in (texts, clips))
+        both = (Embedded(*(value.cpu() for value in join_embedded(side))) for side in (texts, clips))
         return fit(*both, temperature=self.loss.temperature)

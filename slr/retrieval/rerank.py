@@ -33,18 +33,19 @@ def rerank(
     """
     if legacy_unmasked:
         return _padded(block, query, temperature)
-    cosines = block.data @ query.T  # (sum of M, N)
+    # Products and exponentials by torch, in place: NumPy takes nearly twice as long.
+    cosines = torch.from_numpy(block.data) @ torch.from_numpy(query).T  # (sum of M, N)
     starts = np.cumsum(block.lengths) - block.lengths
     if temperature >= SAFE_TEMPERATURE:
         # As in `fine_grained`: cosines are at most 1, so one exponential serves both soft choices.
-        weights = np.exp((cosines - 1) / np.float32(temperature))
-        over_words = over_signs = weights
+        over_words = over_signs = cosines.sub(1).div_(temperature).exp_()
     else:
-        over_words = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / np.float32(temperature))
-        best = np.repeat(np.maximum.reduceat(cosines, starts, axis=0), block.lengths, axis=0)
-        over_signs = np.exp((cosines - best) / np.float32(temperature))
-    by_sign = (cosines * over_words).sum(axis=1) / over_words.sum(axis=1)
-    chosen = np.add.reduceat(cosines * over_signs, starts, axis=0) / np.add.reduceat(over_signs, starts, axis=0)
+        over_words = cosines.sub(cosines.amax(dim=1, keepdim=True)).div_(temperature).exp_()
+        best = np.repeat(np.maximum.reduceat(cosines.numpy(), starts, axis=0), block.lengths, axis=0)
+        over_signs = cosines.sub(torch.from_numpy(best)).div_(temperature).exp_()
+    by_sign = ((cosines * over_words).sum(dim=1) / over_words.sum(dim=1)).numpy()
+    chosen = np.add.reduceat((cosines * over_signs).numpy(), starts, axis=0)
+    chosen /= np.add.reduceat(over_signs.numpy(), starts, axis=0)
     scores = (np.add.reduceat(by_sign, starts) / block.lengths + chosen.mean(axis=1)) / 2
     return np.asarray(scores, dtype=np.float32)
 

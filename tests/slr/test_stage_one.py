@@ -12,7 +12,8 @@ from torch.nn import functional
 from signwave.errors import ArtefactError, UserError
 from signwave.index.interface import TokenBlock
 from slr.models.dual_encoder import Embedded
-from slr.retrieval.landmarks import NAME, Landmarks, fit, responses
+from slr.retrieval.landmark_half import responses
+from slr.retrieval.landmarks import NAME, Landmarks, fit
 from slr.retrieval.rerank import rerank
 from slr.retrieval.similarity import RELEASED_LENGTHS, exact_scores, fine_grained
 from slr.retrieval.stage_one import Mean, make_stage, measure_stage, stages_of

@@ -36,8 +36,8 @@ from slr.retrieval.rerank import rerank
 from slr.retrieval.stage_one import LandmarkStage, Mean, StageOne
 
 FloatArray = NDArray[np.float32]
-DIM, MOST_TOKENS, NUM_FEATURES = 128, 64, 256
-NUM_TUNED, NUM_MEASURED, NUM_SPREAD, BEST = 10, 30, 8, 10
+DIM, MOST_TOKENS = 128, 64
+NUM_TUNED, NUM_MEASURED, NUM_SPREAD, BEST = 40, 60, 8, 10
 BLOCK = 4_000
 CANDIDATES = (100, 200, 500, 1_000, 2_000, 5_000)
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "sign" / "phoenix2014T"
@@ -242,10 +242,10 @@ def spread(index: Index, queries: list[list[FloatArray]]) -> Any:
 def landmark_stage(world: World) -> LandmarkStage:
     """Landmarks out of the words of other captions and the signs of some clips."""
     rng = np.random.default_rng(3)
-    texts = [world.languages[0][world.caption(rng)] for _ in range(400)]
+    texts = [world.languages[0][world.caption(rng)] for _ in range(2_000)]
     noisy = [unit(words + 0.1 * rng.normal(size=words.shape) / DIM**0.5) for words in texts]
-    clips = embedded([world.clip(i) for i in range(256)])
-    fitted: Landmarks = fit(embedded(noisy), clips, num_features=NUM_FEATURES)
+    clips = embedded([world.clip(i) for i in range(1_000)])
+    fitted: Landmarks = fit(embedded(noisy), clips)
     return LandmarkStage(fitted)
 
 
