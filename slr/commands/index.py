@@ -1,6 +1,6 @@
 """`slr index …`: thin, no logic; everything heavy is imported when a command runs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,55 +68,37 @@ def build(
     return _tell_indexed(done, index, as_json=as_json)
 
 
-def _change(
-    change: str,
-    manifest: Path,
-    index: str,
-    model: Path | None,
-    features: list[str] | None,
-    tag: list[str] | None,
-    device: str,
-    *,
-    as_json: bool,
-    quiet: bool,
-) -> int:
-    from slr.retrieval import indexing
-    from slr.retrieval.filters import parse_tags
+def _changing(*, replace: bool, doc: str) -> Callable[..., int]:
+    """The command `add` or `upsert`: they differ in what becomes of an id that is there already."""
 
-    retriever, opened = open_both(index, model, device, features)
-    tags = parse_tags(tag or [])
-    done = indexing.change(retriever, opened, _clips(manifest, quiet), replace=change == "upsert", tags=tags)
-    return _tell_indexed(done, index, as_json=as_json)
+    def change(
+        manifest: Manifest,
+        index: IndexPlace,
+        model: ModelOption = None,
+        features: Features = None,
+        tag: Tags = None,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> int:
+        from slr.retrieval import indexing
+        from slr.retrieval.filters import parse_tags
 
+        retriever, opened = open_both(index, model, device, features)
+        tags = parse_tags(tag or [])
+        done = indexing.change(retriever, opened, _clips(manifest, quiet), replace=replace, tags=tags)
+        return _tell_indexed(done, index, as_json=as_json)
 
-@index_app.command(epilog=examples("slr index add more/manifest.jsonl index"))
-def add(
-    manifest: Manifest,
-    index: IndexPlace,
-    model: ModelOption = None,
-    features: Features = None,
-    tag: Tags = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> int:
-    """Add the clips of a manifest; an id that is there already is an error, and nothing changes."""
-    return _change("add", manifest, index, model, features, tag, device, as_json=as_json, quiet=quiet)
+    change.__doc__ = doc
+    return change
 
 
-@index_app.command(epilog=examples("slr index upsert corrected/manifest.jsonl index"))
-def upsert(
-    manifest: Manifest,
-    index: IndexPlace,
-    model: ModelOption = None,
-    features: Features = None,
-    tag: Tags = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> int:
-    """Add the clips of a manifest; an id that is there already is replaced."""
-    return _change("upsert", manifest, index, model, features, tag, device, as_json=as_json, quiet=quiet)
+index_app.command("add", epilog=examples("slr index add more/manifest.jsonl index"))(
+    _changing(replace=False, doc="Add the clips of a manifest; an id that is there already is an error.")
+)
+index_app.command("upsert", epilog=examples("slr index upsert corrected/manifest.jsonl index"))(
+    _changing(replace=True, doc="Add the clips of a manifest; an id that is there already is replaced.")
+)
 
 
 @index_app.command(epilog=DELETE_EXAMPLES)

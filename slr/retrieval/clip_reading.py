@@ -15,7 +15,7 @@ from slr.features.windows import even
 from slr.keypoints.hands import read_clip
 from slr.models.dual_encoder import PoseTower
 from slr.models.video_tower import WindowTower
-from slr.reading import Needs, find_poses, read
+from slr.reading import Needs, Reading, find_poses, read
 from slr.retrieval.stored import StoredModel
 from slr.retrieval.streams import StreamConfig, Streams, fuse_parts, join_streams
 
@@ -110,13 +110,14 @@ class WindowInput:
             encoder.to(device)
 
     def read(self, clip: Clip) -> ReadClip:
-        """The clip: its frames are decoded once for each encoder, and only the chosen windows are encoded."""
+        """The clip: its files are read once, and only the chosen windows are encoded."""
         found: list[FloatArray | None] = []
         first: tuple[StreamFacts, int] | None = None
         problems = []
+        readings: dict[Needs, Reading] = {}
         for stream, encoders in zip(self.streams, self.encoders, strict=True):
             try:
-                features, num_frames = self._stream(clip, stream, encoders)
+                features, num_frames = self._stream(clip, stream, encoders, readings)
             except MediaError as error:
                 if error.kind != "refused":
                     raise
@@ -130,15 +131,20 @@ class WindowInput:
         inputs = join_streams(found, [s.dim for s in self.streams], max_tokens=self.max_tokens, clip_id=clip.id)
         return _timed(clip, inputs, *first)
 
-    def _stream(self, clip: Clip, stream: StreamFacts, encoders: Sequence[WindowEncoder]) -> tuple[FloatArray, int]:
+    def _stream(
+        self, clip: Clip, stream: StreamFacts, encoders: Sequence[WindowEncoder], readings: dict[Needs, Reading]
+    ) -> tuple[FloatArray, int]:
+        """Features of a stream and the frames they are of; what was read for one encoder serves those that want it."""
         parts, num_frames = [], 0
         for encoder in encoders:
             needs = Needs(encoder.reads, stream.rate_hz, encoder.size_px if "frames" in encoder.reads else None)
-            span: dict[str, Any] = {"start_seconds": clip.start_seconds, "end_seconds": clip.end_seconds}
-            read_clip = read(clip.path, needs, poses_path=clip.poses_path, **span)
-            num_frames = len(read_clip.inputs)
-            inputs = torch.from_numpy(read_clip.inputs).to(self.device)
-            points = None if read_clip.points is None else torch.from_numpy(read_clip.points).to(self.device)
+            if needs not in readings:
+                span: dict[str, Any] = {"start_seconds": clip.start_seconds, "end_seconds": clip.end_seconds}
+                readings[needs] = read(clip.path, needs, poses_path=clip.poses_path, **span)
+            found = readings[needs]
+            num_frames = len(found.inputs)
+            inputs = torch.from_numpy(found.inputs).to(self.device)
+            points = None if found.points is None else torch.from_numpy(found.points).to(self.device)
             # Caches hold half precision, so what the tower learned from is rounded like that.
             features = encoder.encode_clip(inputs, stream.windows, points=points).half().float().cpu().numpy()
             parts.append(np.asarray(features, dtype=np.float32))

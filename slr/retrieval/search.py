@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +158,9 @@ class Retriever:
         Returns:
             Rows of the index (K,) int64, and scores (K,) float32.
         """
-        stage = self.stage_of(index)
-        wanted = candidates or int(index.info()["info"].get("candidates", CANDIDATES))
+        facts = index.info()["info"]
+        stage = self._stage(facts)
+        wanted = candidates or int(facts.get("candidates", CANDIDATES))
         near = index.search(stage.query_vectors(query), wanted, where=where)
         rows = near.rows[0][near.rows[0] >= 0]
         if not len(rows):
@@ -173,7 +174,10 @@ class Retriever:
 
     def stage_of(self, index: VectorIndex) -> StageOne:
         """How an index makes its vectors."""
-        name = str(index.info()["info"].get("stage_one", "pooled"))
+        return self._stage(index.info()["info"])
+
+    def _stage(self, facts: Mapping[str, Any]) -> StageOne:
+        name = str(facts.get("stage_one", "pooled"))
         if name not in self._stages:
             self._stages[name] = make_stage(name, folder=self.folder)
         return self._stages[name]
