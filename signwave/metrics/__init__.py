@@ -34,8 +34,8 @@ from signwave.metrics.hubness import (
     transductive_dual_softmax,
 )
 from signwave.metrics.paired import (
-    PairedMeans,
     PairedTest,
+    PairedTests,
     SignTest,
     paired_bootstrap,
     paired_means,
@@ -65,8 +65,8 @@ __all__ = [
     "EditOp",
     "Interval",
     "Mexa",
-    "PairedMeans",
     "PairedTest",
+    "PairedTests",
     "RankSpread",
     "Ranks",
     "SignTest",

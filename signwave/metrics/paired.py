@@ -23,6 +23,9 @@ from signwave.metrics.bootstrap import (
 )
 from signwave.metrics.edits import EditCounts
 
+SIGNIFICANT = 0.05
+"""p-value below which a difference counts."""
+
 
 class PairedTest(NamedTuple):
     """Two systems on the same items.
@@ -52,12 +55,28 @@ class SignTest(NamedTuple):
     p_value: float
 
 
-class PairedMeans(NamedTuple):
-    """The three tests of two systems' means."""
+class PairedTests(NamedTuple):
+    """The three tests of two systems on the same items."""
 
     bootstrap: PairedTest
     permutation: PairedTest
     signs: SignTest
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the permutation test says that so large a difference is unlikely by chance."""
+        return self.permutation.p_value < SIGNIFICANT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a result file; differences are fractions."""
+        return {
+            "difference": self.bootstrap.difference,
+            "interval_95": list(self.bootstrap.interval[:2]),
+            "p_value_bootstrap": self.bootstrap.p_value,
+            "p_value_permutation": self.permutation.p_value,
+            "sign_test": self.signs._asdict(),
+            "significant": self.is_significant,
+        }
 
 
 def paired_bootstrap(
@@ -112,7 +131,7 @@ def paired_means(
     num_resamples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
-) -> PairedMeans:
+) -> PairedTests:
     """Compare the means of a value that is better when it is higher, e.g. whether each query found its clip.
 
     Args:
@@ -127,7 +146,7 @@ def paired_means(
     if values[0].size != values[1].size:
         raise ValueError(f"the systems have {values[0].size} and {values[1].size} items; a paired test needs the same")
     rows = grouped(np.stack([*values, np.ones_like(values[0])]), groups)
-    return PairedMeans(
+    return PairedTests(
         _bootstrap(rows, num_resamples, level, seed),
         _permutation(rows, num_resamples, level, seed),
         _sign_test(values[0] - values[1]),

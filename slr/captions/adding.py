@@ -8,7 +8,6 @@ anew which clips perform the same sentence, as in PHOENIX's manifests, whose gro
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,11 +18,10 @@ from typing import NamedTuple
 from signwave.errors import ManifestError
 from signwave.manifest import Clip
 from signwave.prepare import Problem
-from slr.corpora.tables import COLUMNS
+from slr.corpora.tables import COLUMNS, numbered_lines
 
 CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*(\+[a-z]+)?", re.IGNORECASE)
 """A language, with a region or script if need be, and a kind of caption."""
-_SEPARATORS = "\t,;|"
 _KEYS = ("id", "group")
 _NO_CODES = {name for names in COLUMNS.values() for name in names}  # `set` and `end` look like codes
 
@@ -195,27 +193,10 @@ def add_captions(clips: Iterable[Clip], table: CaptionTable) -> Added:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Lines that hold anything: number of their first line in the file and their fields, header first.
-
-    Raises:
-        ManifestError: the file can't be read.
-    """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            file.seek(0)
-            separator = max(_SEPARATORS, key=header.count)
-            # Sentences begin with quotation marks; they mean something only where the text may hold the separator.
-            if separator in ",;":
-                reader = csv.reader(file, delimiter=separator)
-            else:
-                reader = csv.reader(file, delimiter=separator, quoting=csv.QUOTE_NONE)
-            line = 1
-            for fields in reader:
-                if any(value.strip() for value in fields):
-                    yield line, [" ".join(value.split()) for value in fields]
-                line = reader.line_num + 1
-    except FileNotFoundError as error:
-        raise ManifestError(f"{path}: no such table") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: can't be read as a table ({error}); save it as UTF-8 text") from error
+    """Lines that hold anything: number of their first line in the file and their fields, header first."""
+    first = 1
+    # Sentences begin with quotation marks; they mean something only where the text may hold the separator.
+    for last, fields in numbered_lines(path, quoted=",;"):
+        if any(value.strip() for value in fields):
+            yield first, [" ".join(value.split()) for value in fields]
+        first = last + 1

@@ -70,7 +70,7 @@ def evaluate(
     from slr.retrieval.comparison import compare
     from slr.retrieval.evaluation import evaluate as measure
     from slr.retrieval.misses import SUFFIXES
-    from slr.retrieval.overlap import scored_overlap
+    from slr.retrieval.overlap import caption_overlap
     from slr.retrieval.query_evaluation import EvaluationOptions
     from slr.retrieval.score_matrix import ScoreMatrix, gallery_of, texts_of
 
@@ -91,7 +91,7 @@ def evaluate(
     result = measure(matrix, options, training_texts=texts_of(training) if training else None)
     document, texts = result.to_dict(), [result.to_text()]
     if training:
-        overlap = scored_overlap(texts_of(training), gallery_of(training), matrix.texts, matrix.clips)
+        overlap = caption_overlap(texts_of(training), gallery_of(training), matrix.texts, matrix.clips)
         document["overlap"] = overlap.to_dict()
         texts += overlap.source_lines()  # the table says how many captions are in both
     if against is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from signwave.errors import ManifestError
 from signwave.prepare import Problem
@@ -55,23 +55,8 @@ def read_table(path: Path) -> Iterator[TableRow | Problem]:
     Raises:
         ManifestError: the file isn't text, or has no column that names the clips.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            file.seek(0)
-            separator = max(_SEPARATORS, key=header.count)
-            # Quotes mean nothing where the pipe parts fields: there they are part of the text.
-            if separator == "|":
-                rows = csv.reader(file, delimiter=separator, quoting=csv.QUOTE_NONE)
-            else:
-                rows = csv.reader(file, delimiter=separator)
-            yield from _rows(path, rows)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: can't be read as a table ({error}); save it as UTF-8 text") from error
-
-
-def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[TableRow | Problem]:
-    names = [name.strip().lower() for name in next(reader, [])]
+    lines = numbered_lines(path)
+    names = [name.strip().lower() for name in next(lines, (0, []))[1]]
     places = {
         key: next((names.index(name) for name in synonyms if name in names), None) for key, synonyms in COLUMNS.items()
     }
@@ -80,8 +65,7 @@ def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[TableRow | Proble
             f"{path}:1: no column names the clips; it has {', '.join(names) or 'none'}, "
             f"allowed are {', '.join(COLUMNS['file'])}"
         )
-    for fields in reader:
-        line: int = reader.line_num  # type: ignore[attr-defined]
+    for line, fields in lines:
         if not any(field.strip() for field in fields):
             continue
         if len(fields) > len(names):
@@ -93,3 +77,29 @@ def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[TableRow | Proble
             for key, place in places.items()
         }
         yield TableRow(values, f"{path}:{line}")
+
+
+def numbered_lines(path: Path, *, quoted: str = "\t,;") -> Iterator[tuple[int, list[str]]]:
+    """Lines of a table, header and empty ones too: number of their last line in the file and their fields.
+
+    Args:
+        path: a text file in UTF-8; fields are parted by the one of tab, comma, semicolon and pipe that its header
+            holds most of.
+        quoted: separators that text in quotation marks may hold; elsewhere the marks are part of the text.
+
+    Raises:
+        ManifestError: there is no such file, or it isn't text.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            file.seek(0)
+            separator = max(_SEPARATORS, key=header.count)
+            quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if separator in quoted else csv.QUOTE_NONE
+            reader = csv.reader(file, delimiter=separator, quoting=quoting)
+            for fields in reader:
+                yield reader.line_num, fields
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path}: no such table") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{path}: can't be read as a table ({error}); save it as UTF-8 text") from error

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from signwave.errors import UserError
-from signwave.metrics import PairedMeans, paired_means
+from signwave.metrics import PairedTests, paired_means
 from slr.retrieval.measured import SHORT, Direction, RetrievalResult
-
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class RecallComparison:
     first_name: str
     second_name: str
     k: int
-    tests: Mapping[str, Mapping[str, PairedMeans]]
+    tests: Mapping[str, Mapping[str, PairedTests]]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; differences are fractions."""
@@ -36,7 +34,7 @@ class RecallComparison:
             "second": self.second_name,
             "k": self.k,
             "by_query": {
-                key: {which: _plain(test) for which, test in tests.items()} for key, tests in self.tests.items()
+                key: {which: test.to_dict() for which, test in tests.items()} for key, tests in self.tests.items()
             },
         }
 
@@ -48,15 +46,14 @@ class RecallComparison:
             for which, test in tests.items()
         )
 
-    def _verdict(self, test: PairedMeans) -> str:
+    def _verdict(self, test: PairedTests) -> str:
         low, high, _ = test.bootstrap.interval
         points = 100 * test.bootstrap.difference
-        p_value = test.permutation.p_value
         span = (
             f"{self.first_name} minus {self.second_name} is {points:+.2f} points of R@{self.k} (95 % interval "
-            f"{100 * low:+.2f} to {100 * high:+.2f}), p = {p_value:.2g}"
+            f"{100 * low:+.2f} to {100 * high:+.2f}), p = {test.permutation.p_value:.2g}"
         )
-        if p_value >= SIGNIFICANT:
+        if not test.is_significant:
             return f"no significant difference: {span}; these queries can't tell them apart"
         return f"{self.first_name if points > 0 else self.second_name} is better: {span}"
 
@@ -91,7 +88,7 @@ def compare(
             f"{names[0]} was asked in {', '.join(first.by_query)}, {names[1]} in {', '.join(second.by_query)}; "
             "compare the same queries"
         )
-    tests: dict[str, dict[str, PairedMeans]] = {}
+    tests: dict[str, dict[str, PairedTests]] = {}
     for key, row in first.by_query.items():
         tests[key] = {}
         for which, one in row.directions.items():
@@ -114,14 +111,3 @@ def _require_same(one: Direction, other: Direction, what: str, names: tuple[str,
             f"{what}: {names[0]} ranks {one.ranks.num_gallery} groups and {names[1]} {other.ranks.num_gallery}; score "
             "both on the same gallery"
         )
-
-
-def _plain(test: PairedMeans) -> dict[str, Any]:
-    return {
-        "difference": test.bootstrap.difference,
-        "interval_95": list(test.bootstrap.interval[:2]),
-        "p_value_bootstrap": test.bootstrap.p_value,
-        "p_value_permutation": test.permutation.p_value,
-        "sign_test": test.signs._asdict(),
-        "significant": test.permutation.p_value < SIGNIFICANT,
-    }

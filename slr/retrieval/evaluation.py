@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from signwave.errors import UserError
-from slr.retrieval.figures import QueryText, retrieval_figures
+from slr.retrieval.figures import retrieval_figures
 from slr.retrieval.measured import RetrievalResult
 from slr.retrieval.query_evaluation import EvaluationOptions, QueryEvaluation
 from slr.retrieval.score_matrix import VARIANT_MARK, ScoredClip, ScoredText, ScoreMatrix, as_compared
@@ -122,10 +122,9 @@ def score_index(retriever: Retriever, index: VectorIndex, *, candidates: int | N
 def evaluate_index(retriever: Retriever, index: VectorIndex, *, candidates: int | None = None) -> dict[str, Any]:
     """Ask for every caption and count how often a clip of its group comes first. See `retrieval_figures`."""
     found = score_index(retriever, index, candidates=candidates)
-    queries: list[QueryText] = list(found.texts)
     return retrieval_figures(
         found.scores,
-        queries=queries,
+        queries=found.texts,
         groups=[clip.group for clip in found.clips],
         languages=[clip.language for clip in found.clips],
     )

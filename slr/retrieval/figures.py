@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from signwave import metrics
 
-
-class QueryText(Protocol):
-    """A text that should find the clips of a group."""
-
-    @property
-    def group(self) -> str:
-        """Name of the group, "SPLIT/…"."""
-
-    @property
-    def language(self) -> str:
-        """Of the text."""
-
-    @property
-    def text(self) -> str:
-        """As a user types it."""
+if TYPE_CHECKING:
+    from slr.retrieval.data import QueryText
+    from slr.retrieval.score_matrix import ScoredText
 
 
 def retrieval_figures(
-    scores: NDArray[np.float32], *, queries: Sequence[QueryText], groups: Sequence[str], languages: Sequence[str]
+    scores: NDArray[np.float32],
+    *,
+    queries: Sequence[QueryText | ScoredText],
+    groups: Sequence[str],
+    languages: Sequence[str],
 ) -> dict[str, Any]:
     """R@1, R@5 and R@10 of text queries over clips, by language, with intervals over groups and with chance.
 
@@ -58,10 +50,12 @@ def retrieval_figures(
     return found
 
 
-def _figures(scores: NDArray[np.float32], queries: Sequence[QueryText], groups: Sequence[str]) -> dict[str, Any]:
+def _figures(
+    scores: NDArray[np.float32], queries: Sequence[QueryText | ScoredText], groups: Sequence[str]
+) -> dict[str, Any]:
     wanted = [query.group for query in queries]
     ranks = metrics.rank_queries(scores, query_groups=wanted, gallery_groups=groups)
-    chance = metrics.rank_queries(np.zeros_like(scores), query_groups=wanted, gallery_groups=groups)
+    chance = metrics.chance(query_groups=wanted, gallery_groups=groups)
     found: dict[str, Any] = {"num_queries": len(queries), "num_clips": len(groups), "chance_at_1": chance.recall(1)}
     for k in (1, 5, 10):
         found[f"recall_at_{k}"] = ranks.recall(k)

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from signwave.manifest import Clip
-from slr.retrieval.score_matrix import ScoredClip, ScoredText, as_compared, gallery_of, texts_of
+from slr.retrieval.score_matrix import ScoredClip, ScoredText, as_compared
 
 _NAMED = 5
 _LISTED = 50
@@ -54,14 +53,6 @@ class CaptionOverlap:
             "shared_recordings": list(self.shared_recordings[:_LISTED]),
         }
 
-    def to_text(self) -> str:
-        """Return the figures as lines for people."""
-        lines = [
-            f"{key or 'texts'}: {len(self.verbatim[key])} of {number} test captions occur verbatim in training"
-            for key, number in self.num_captions.items()
-        ]
-        return "\n".join([*lines, *self.source_lines()])
-
     def source_lines(self) -> list[str]:
         """Lines about what isn't text: signers, recordings, and the clips themselves."""
         lines = [
@@ -78,27 +69,20 @@ class CaptionOverlap:
         return lines
 
 
-def caption_overlap(train: Iterable[Clip], test: Iterable[Clip]) -> CaptionOverlap:
-    """Compare two manifests.
-
-    Args:
-        train: clips that a model learned from.
-        test: clips that it is measured on.
-
-    Raises:
-        ManifestError: an id occurs twice on one side.
-    """
-    train, test = list(train), list(test)
-    return scored_overlap(texts_of(train), gallery_of(train), texts_of(test), gallery_of(test))
-
-
-def scored_overlap(
+def caption_overlap(
     train_texts: Iterable[ScoredText],
     train_clips: Iterable[ScoredClip],
     test_texts: Sequence[ScoredText],
     test_clips: Sequence[ScoredClip],
 ) -> CaptionOverlap:
-    """The same for what scores are known of."""
+    """Compare a training set and a test set.
+
+    Args:
+        train_texts: captions that a model learned from.
+        train_clips: clips likewise.
+        test_texts: captions that it is measured with.
+        test_clips: clips that it is measured on.
+    """
     known = {(text.key, as_compared(text.text)) for text in train_texts}
     num_captions: dict[str, int] = {}
     verbatim: dict[str, dict[str, None]] = {}

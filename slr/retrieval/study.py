@@ -11,13 +11,14 @@ import numpy as np
 
 from signwave import command, manifest
 from signwave.errors import UserError
-from signwave.metrics import PairedMeans, paired_means
+from signwave.metrics import paired_means
 from signwave.rundir import read_json
-from slr.crosslingual.study.runs import Runner, Training
 from slr.retrieval.evaluation import evaluate
 from slr.retrieval.measured import DIRECTIONS, RetrievalResult
 from slr.retrieval.query_evaluation import EvaluationOptions
 from slr.retrieval.scoring import score_manifest
+from slr.training.corpus import split_clips
+from slr.training.runs import Runner, Training
 
 OURS = "ours"
 CONDITIONS: dict[str, tuple[str, ...]] = {
@@ -142,8 +143,7 @@ def _training(plan: StudyPlan, name: str, seed: int) -> Training:
 def _outcome(plan: StudyPlan, runner: Runner, name: str, wanted: Mapping[tuple[str, int], Training]) -> Outcome:
     """Search with every run of a condition, in all languages, whatever it was trained on."""
     paths = [runner.path(wanted[name, seed].name) for seed in plan.seeds]
-    files = [plan.data / f"{plan.split}.jsonl.gz", plan.data / f"{plan.split}.jsonl"]
-    clips = list(manifest.read(next((path for path in files if path.is_file()), files[0])))
+    clips = split_clips(plan.data, plan.split, setting="data")
     results = []
     for path in paths:
         matrix = score_manifest(path, clips, features=plan.features, device="cpu", quiet=True)
@@ -160,14 +160,10 @@ def _tests(ours: Outcome, other: Outcome, language: str) -> dict[str, dict[str, 
             for outcome in (ours, other)
         ]
         groups = ours.results[0].by_query[language].directions[which].groups
-        found[which] = plain_test(paired_means(*hits, groups=groups))
+        bootstrap, permutation, _ = paired_means(*hits, groups=groups)
+        found[which] = {
+            "difference": bootstrap.difference,
+            "interval_95": list(bootstrap.interval[:2]),
+            "p_value": permutation.p_value,
+        }
     return found
-
-
-def plain_test(test: PairedMeans) -> dict[str, Any]:
-    """Plain values of a paired test of two systems."""
-    return {
-        "difference": test.bootstrap.difference,
-        "interval_95": list(test.bootstrap.interval[:2]),
-        "p_value": test.permutation.p_value,
-    }

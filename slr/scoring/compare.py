@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from signwave.errors import UserError
-from signwave.metrics import PairedTest, SignTest, paired_bootstrap, paired_permutation, sign_test
+from signwave.metrics import PairedTests, paired_bootstrap, paired_permutation, sign_test
 from slr.scoring.evaluation import Evaluation, Pair, group_of
-
-SIGNIFICANT = 0.05
 
 
 class Differing(NamedTuple):
@@ -44,23 +42,16 @@ class Comparison:
     second_name: str
     first: Evaluation
     second: Evaluation
-    bootstrap: PairedTest
-    permutation: PairedTest
-    signs: SignTest
+    tests: PairedTests
     differing: tuple[Differing, ...]
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the permutation test says that so large a difference is unlikely by chance."""
-        return self.permutation.p_value < SIGNIFICANT
 
     def verdict(self) -> str:
         """One sentence for people."""
-        points = 100 * self.bootstrap.difference
-        low, high, _ = self.bootstrap.interval
+        points = 100 * self.tests.bootstrap.difference
+        low, high, _ = self.tests.bootstrap.interval
         span = f"{points:+.2f} points of WER (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
-        chance = f"p = {self.permutation.p_value:.2g}"
-        if not self.is_significant:
+        chance = f"p = {self.tests.permutation.p_value:.2g}"
+        if not self.tests.is_significant:
             return (
                 f"No significant difference: {self.first_name} minus {self.second_name} is {span}, {chance}; "
                 "this test set can't tell them apart."
@@ -74,24 +65,19 @@ class Comparison:
             "protocol": self.first.protocol,
             "first": {"name": self.first_name, **self.first.to_dict()},
             "second": {"name": self.second_name, **self.second.to_dict()},
-            "difference": self.bootstrap.difference,
-            "interval_95": list(self.bootstrap.interval[:2]),
-            "p_value_bootstrap": self.bootstrap.p_value,
-            "p_value_permutation": self.permutation.p_value,
-            "sign_test": self.signs._asdict(),
-            "significant": self.is_significant,
+            **self.tests.to_dict(),
             "verdict": self.verdict(),
             "differing": [clip.to_dict() for clip in self.differing],
         }
 
     def summary(self) -> str:
         """Return the figures as lines for people."""
-        signs = self.signs
+        bootstrap, permutation, signs = self.tests
         lines = [
             f"{self.first_name}: {self.first.summary()}",
             f"{self.second_name}: {self.second.summary()}",
             self.verdict(),
-            f"bootstrap p = {self.bootstrap.p_value:.2g}, permutation p = {self.permutation.p_value:.2g}, sign test "
+            f"bootstrap p = {bootstrap.p_value:.2g}, permutation p = {permutation.p_value:.2g}, sign test "
             f"p = {signs.p_value:.2g} ({signs.num_first_better} clips better, {signs.num_second_better} worse, "
             f"{signs.num_equal} equal)",
         ]
@@ -148,8 +134,10 @@ def compare(
         second_name,
         first,
         second,
-        paired_bootstrap(*counts, groups=groups, num_resamples=num_resamples, seed=seed),
-        paired_permutation(*counts, groups=groups, num_resamples=num_resamples, seed=seed),
-        sign_test(*counts),
+        PairedTests(
+            paired_bootstrap(*counts, groups=groups, num_resamples=num_resamples, seed=seed),
+            paired_permutation(*counts, groups=groups, num_resamples=num_resamples, seed=seed),
+            sign_test(*counts),
+        ),
         tuple(differing[:num_shown]),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from slr.datasets.fingerspelled_concepts import QUERY_NORMALISER
 from slr.models.dual_encoder import CharacterTower, DualEncoder, Embedded, PoseTower
 from slr.models.towers import DualEncoderConfig
 from slr.retrieval.batch import CaptionItem, ClipItem, GroupItem, collate_groups, pad_texts
+from slr.retrieval.data import QueryText
 from slr.retrieval.figures import retrieval_figures
 from slr.retrieval.module import RetrievalLossConfig, TextVideoRetrieval
 from slr.retrieval.similarity import contrastive_loss, exact_scores, fine_grained, rows_loss
@@ -277,14 +278,8 @@ def test_groups_are_padded_and_captions_count_once() -> None:
     assert "inputs=float32[4, 5, 126]" in repr(batch)
 
 
-class _Query(NamedTuple):
-    group: str
-    language: str
-    text: str
-
-
 def test_figures_by_hand() -> None:
-    queries = [_Query("s/0", "en", "dog"), _Query("s/1", "en", "cat"), _Query("s/0", "de", "Hund")]
+    queries = [QueryText("s/0", "en", "dog"), QueryText("s/1", "en", "cat"), QueryText("s/0", "de", "Hund")]
     scores = np.array([[3, 1, 2], [3, 1, 2], [1, 2, 3]], dtype=np.float32)
     figures = retrieval_figures(scores, queries=queries, groups=["s/0", "s/0", "s/1"], languages=["en", "de", "en"])
     assert figures["recall_at_1"] == pytest.approx(1 / 3)

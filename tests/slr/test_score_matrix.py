@@ -112,14 +112,13 @@ def test_overlap_by_hand():
         clip("same", person="P", path="b.pose", en="snow"),
         clip("other", path="c.pose", en="storm"),
     ]
-    found = caption_overlap(train, test)
+    found = caption_overlap(texts_of(train), gallery_of(train), texts_of(test), gallery_of(test))
     assert found.verbatim == {"en": ("fZc293MpJk1-00:00:01.000-00:00:02.500",), "de": ()}
     assert found.num_captions == {"en": 4, "de": 1}
     assert found.shared_persons == ("P", "Signer01")
     assert found.shared_recordings == ("01april_2010_thursday_heute", "fZc293MpJk1")
     assert found.shared_ids == ("same",)
-    text = found.to_text()
-    assert "en: 1 of 4 test captions occur verbatim in training" in text
+    text = "\n".join(found.source_lines())
     assert "in training too: 2 of 3 signers of the test clips" in text
     assert "in training too: 2 of 4 recordings of the test clips" in text
     assert "1 test clips ARE training clips by their ids: same" in text
@@ -137,7 +136,8 @@ def test_overlap_of_phoenix_2014t(shared_data):
         sides.append(
             [clip(row["name"], person=row["speaker"], path=row["video"], de=row["translation"]) for row in rows]
         )
-    found = caption_overlap(*sides)
+    train, test = sides
+    found = caption_overlap(texts_of(train), gallery_of(train), texts_of(test), gallery_of(test))
     assert (found.num_captions["de"], len(found.verbatim["de"])) == (642, 32)
     assert (len(found.shared_recordings), found.num_test_recordings) == (331, 331)
     assert (len(found.shared_persons), found.num_test_persons) == (9, 9)

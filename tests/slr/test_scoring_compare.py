@@ -26,19 +26,19 @@ def evaluation(error_rate: float, *, seed: int, num_clips: int = 200, protocol: 
 def test_a_clearly_better_system_is_named():
     one, two = evaluation(0.1, seed=1), evaluation(0.3, seed=2)
     found = compare(one, two, first_name="new", second_name="old", num_resamples=500)
-    assert found.is_significant
+    assert found.tests.is_significant
     assert found.verdict().startswith("new is better than old: new minus old is -")
-    low, high, _ = found.bootstrap.interval
-    assert found.bootstrap.difference == pytest.approx(found.first.wer - found.second.wer)
-    assert low < found.bootstrap.difference < high < 0
-    assert found.signs.num_first_better > found.signs.num_second_better
+    low, high, _ = found.tests.bootstrap.interval
+    assert found.tests.bootstrap.difference == pytest.approx(found.first.wer - found.second.wer)
+    assert low < found.tests.bootstrap.difference < high < 0
+    assert found.tests.signs.num_first_better > found.tests.signs.num_second_better
     swapped = compare(found.second, found.first, first_name="old", second_name="new", num_resamples=500)
     assert swapped.verdict().startswith("new is better than old: old minus new is +")
 
 
 def test_equal_systems_are_not_told_apart():
     found = compare(evaluation(0.2, seed=1), evaluation(0.2, seed=2), num_resamples=500)
-    assert not found.is_significant
+    assert not found.tests.is_significant
     assert found.verdict().startswith("No significant difference")
 
 

@@ -49,6 +49,8 @@ def test_bad_tables_name_the_line(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"id,text\n\xff\xfe,b\n")
     with pytest.raises(ManifestError, match=r"can't be read as a table .* UTF-8"):
         list(read_table(tmp_path / "t.csv"))
+    with pytest.raises(ManifestError, match=r"none\.csv: no such table"):
+        list(read_table(tmp_path / "none.csv"))
     write(tmp_path / "u.tsv", "id\n")
     with pytest.raises(ManifestError, match=r"2 tables \(t\.csv, u\.tsv\)"):
         find_table(tmp_path)

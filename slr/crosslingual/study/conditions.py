@@ -9,7 +9,7 @@ from pathlib import Path
 from signwave.errors import UserError
 from slr.crosslingual.relabelling import Relabelling
 from slr.crosslingual.study.corpora import Prepared
-from slr.crosslingual.study.runs import Training
+from slr.training.runs import Training
 
 LABELS = {
     "target": "target only",

@@ -22,10 +22,10 @@ from slr.crosslingual.relabel_stage import read_relabelled, relabel_manifest
 from slr.crosslingual.study.conditions import CONTROLS, LABELS, RELABELLED, Material, share, training
 from slr.crosslingual.study.corpora import Prepared, join
 from slr.crosslingual.study.report import contrast, summarise
-from slr.crosslingual.study.runs import Runner, Training
 from slr.crosslingual.study.stages import TARGET, find_mappings, pooled
 from slr.crosslingual.study.tables import posterior_table, shuffled, truth_table
 from slr.scoring import Evaluation, score
+from slr.training.runs import Runner, Training
 
 
 @dataclass(frozen=True)

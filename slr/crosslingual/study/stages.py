@@ -11,7 +11,7 @@ from slr.crosslingual.aligning import align_manifest
 from slr.crosslingual.building import Rules
 from slr.crosslingual.map_stage import map_dictionaries
 from slr.crosslingual.study.corpora import Prepared
-from slr.crosslingual.study.runs import Runner, Training
+from slr.training.runs import Runner, Training
 
 TARGET = "target"
 

@@ -12,7 +12,7 @@ from signwave.mixing import Ramp, plan_batches
 from slr.crosslingual.study.conditions import LABELS, RELABELLED, Material, share, training
 from slr.crosslingual.study.corpora import Prepared, join
 from slr.crosslingual.study.plan import StudyPlan
-from slr.crosslingual.study.runs import Training
+from slr.training.runs import Training
 
 MATERIAL = Material(
     script=Path("recipe.py"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from signwave.errors import ArtefactError, UserError
-from slr.crosslingual.study.runs import Runner, Training
+from slr.training.runs import Runner, Training
 
 SCRIPT = """
 import json, pathlib, sys
@@ -84,7 +84,7 @@ def test_a_training_that_outlives_its_study_is_not_started_twice(tmp_path: Path)
     wait = 'import os, time\nif "--resume" not in sys.argv:\n    (folder / "pid").write_text(str(os.getpid()))\n'
     script.write_text(SCRIPT.replace("if words.get", wait + "    time.sleep(60)\nif words.get"))
     study = (
-        "import pathlib, sys; from slr.crosslingual.study.runs import Runner, Training\n"
+        "import pathlib, sys; from slr.training.runs import Runner, Training\n"
         "Runner(pathlib.Path(sys.argv[1])).run(Training('a', pathlib.Path(sys.argv[2]), ()))"
     )
     runner = Runner(tmp_path / "runs")
