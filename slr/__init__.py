@@ -11,17 +11,17 @@ from signwave.exports import lazy
 if TYPE_CHECKING:
     from signwave.transcript import Segment, Transcript, Word
     from slr.infer import Recognizer
-    from slr.retrieval.results import Answer, Hit
-    from slr.retrieval.search import Retriever
+    from slr.retrieval.search.results import Answer, Hit
+    from slr.retrieval.search.retriever import Retriever
     from slr.training.batch import SignBatch
 
 __all__ = ["Answer", "Hit", "Recognizer", "Retriever", "Segment", "SignBatch", "Transcript", "Word"]
 
 _HOMES = {
-    "Answer": "slr.retrieval.results",
-    "Hit": "slr.retrieval.results",
+    "Answer": "slr.retrieval.search.results",
+    "Hit": "slr.retrieval.search.results",
     "Recognizer": "slr.infer",
-    "Retriever": "slr.retrieval.search",
+    "Retriever": "slr.retrieval.search.retriever",
     "Segment": "signwave.transcript",
     "SignBatch": "slr.training.batch",
     "Transcript": "signwave.transcript",

@@ -33,8 +33,9 @@ class FingerspellingRetrieval(Recipe):
 
     def build(self) -> Parts:
         from slr.models.towers import build_dual_encoder
-        from slr.retrieval.module import RetrievalLossConfig, TextVideoRetrieval
-        from slr.retrieval.spelled import measure_spelled
+        from slr.retrieval.learning.loss import RetrievalLossConfig
+        from slr.retrieval.learning.module import TextVideoRetrieval
+        from slr.retrieval.learning.spelled import measure_spelled
         from slr.retrieval.stored import save_model
 
         options = {"num_workers": self.train.num_workers, "max_items": self.num_concepts}

@@ -13,8 +13,8 @@ from pathlib import Path
 from signwave import command
 from signwave.errors import UserError
 from signwave.rundir import atomic_write, environment, write_json
-from slr.retrieval.study import CONDITIONS, StudyPlan, run
-from slr.retrieval.study_report import picture, table
+from slr.retrieval.study.plan import CONDITIONS, StudyPlan, run
+from slr.retrieval.study.report import picture, table
 
 ROOT = Path(__file__).resolve().parents[2]
 

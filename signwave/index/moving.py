@@ -14,10 +14,10 @@ from signwave import command
 from signwave.errors import ArtefactError, UserError
 from signwave.index.engine import KINDS
 from signwave.index.interface import VectorIndex
-from signwave.index.milvus import MilvusIndex
-from signwave.index.milvus_place import PREFIX
-from signwave.index.milvus_schema import INDEX_TYPES
-from signwave.index.milvus_writing import BATCH_ROWS, Batch, new_header
+from signwave.index.milvus.index import MilvusIndex
+from signwave.index.milvus.place import PREFIX
+from signwave.index.milvus.schema import INDEX_TYPES
+from signwave.index.milvus.writing import BATCH_ROWS, Batch, new_header
 from signwave.index.store import Index
 
 

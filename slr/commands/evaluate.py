@@ -14,9 +14,9 @@ from slr.commands.search import Features
 
 if TYPE_CHECKING:
     from signwave.manifest import Clip
-    from slr.retrieval.measured import RetrievalResult
-    from slr.retrieval.query_evaluation import EvaluationOptions
-    from slr.retrieval.score_matrix import ScoreMatrix
+    from slr.retrieval.evaluation.measured import RetrievalResult
+    from slr.retrieval.evaluation.query_evaluation import EvaluationOptions
+    from slr.retrieval.evaluation.score_matrix import ScoreMatrix
 
 EXAMPLES = examples(
     "slr evaluate runs/how2sign_retrieval data/how2sign/test.jsonl.gz --bank data/how2sign/train.jsonl.gz",
@@ -67,12 +67,12 @@ def evaluate(
     text_variant, clip_id, clip_person, bank_texts and bank_clips where they are known.
     """
     from signwave.rundir import write_json
-    from slr.retrieval.comparison import compare
-    from slr.retrieval.evaluation import evaluate as measure
-    from slr.retrieval.misses import SUFFIXES
-    from slr.retrieval.overlap import caption_overlap
-    from slr.retrieval.query_evaluation import EvaluationOptions
-    from slr.retrieval.score_matrix import ScoreMatrix, gallery_of, texts_of
+    from slr.retrieval.evaluation.comparison import compare
+    from slr.retrieval.evaluation.evaluate import evaluate as measure
+    from slr.retrieval.evaluation.misses import SUFFIXES
+    from slr.retrieval.evaluation.overlap import caption_overlap
+    from slr.retrieval.evaluation.query_evaluation import EvaluationOptions
+    from slr.retrieval.evaluation.score_matrix import ScoreMatrix, gallery_of, texts_of
 
     if errors is not None and errors.suffix not in SUFFIXES:
         raise UserError(f"--errors {errors}: must end in {' or '.join(SUFFIXES)}")
@@ -128,7 +128,7 @@ def _clips(manifests: list[Path]) -> list[Clip]:
 
 
 def _scored(model: Path | None, manifests: list[Path], training: list[Clip], **settings: Any) -> ScoreMatrix:
-    from slr.retrieval.scoring import score_manifest
+    from slr.retrieval.evaluation.scoring import score_manifest
 
     if model is None or not manifests:
         raise UserError("give a model and at least one manifest, or --scores FILE.npz")
@@ -141,10 +141,10 @@ def _write_rest(
 ) -> None:  # fmt: skip
     if picture is not None:
         from signwave.plots.figure import save_png
-        from slr.retrieval.picture import plot_result
+        from slr.retrieval.evaluation.picture import plot_result
 
         save_png(plot_result(result), picture)
     if errors is not None:
-        from slr.retrieval.misses import misses, write_misses
+        from slr.retrieval.evaluation.misses import misses, write_misses
 
         write_misses(errors, misses(matrix, options))

@@ -13,7 +13,7 @@ from slr.commands.search import Features, ModelOption, open_both
 
 if TYPE_CHECKING:
     from signwave.manifest import Clip
-    from slr.retrieval.indexing import Indexed
+    from slr.retrieval.search.indexing import Indexed
 
 index_app = typer.Typer(
     name="index",
@@ -58,9 +58,9 @@ def build(
     quiet: Quiet = False,
 ) -> int:
     """Index the clips of a manifest; an index that is there is replaced when the new one is complete."""
-    from slr.retrieval import indexing
-    from slr.retrieval.filters import parse_tags
-    from slr.retrieval.search import Retriever
+    from slr.retrieval.search import indexing
+    from slr.retrieval.search.filters import parse_tags
+    from slr.retrieval.search.retriever import Retriever
 
     options = indexing.IndexOptions(kind, stage_one, token_dtype, parse_tags(tag or []))
     retriever = Retriever.load(model, device=device, features=features or [])
@@ -81,8 +81,8 @@ def _changing(*, replace: bool, doc: str) -> Callable[..., int]:
         as_json: AsJson = False,
         quiet: Quiet = False,
     ) -> int:
-        from slr.retrieval import indexing
-        from slr.retrieval.filters import parse_tags
+        from slr.retrieval.search import indexing
+        from slr.retrieval.search.filters import parse_tags
 
         retriever, opened = open_both(index, model, device, features)
         tags = parse_tags(tag or [])

@@ -10,8 +10,8 @@ from signwave.errors import UserError
 from signwave.options import AsJson, Device, Quiet, examples, to_json
 
 if TYPE_CHECKING:
-    from slr.retrieval.results import Answer
-    from slr.retrieval.search import Retriever
+    from slr.retrieval.search.results import Answer
+    from slr.retrieval.search.retriever import Retriever
 
 ModelOption = Annotated[
     Path | None,
@@ -57,14 +57,14 @@ def search(
         raise UserError("give either --text WORDS or --video FILE")
     if captions and (video is None or html is not None):
         raise UserError("--captions ranks captions for a --video, and makes no page; give --video FILE and no --html")
-    from slr.retrieval import page as search_page
-    from slr.retrieval.filters import parse_where
-    from slr.retrieval.media_query import clip_of
+    from slr.retrieval.search import page as search_page
+    from slr.retrieval.search.filters import parse_where
+    from slr.retrieval.search.media_query import clip_of
 
     retriever, opened = open_both(index, model, device, None)
     options: dict[str, Any] = {"k": k, "candidates": candidates, "where": parse_where(where or []) or None}
     if captions:
-        from slr.retrieval.captions_for import rank_captions
+        from slr.retrieval.search.captions_for import rank_captions
 
         found = rank_captions(retriever, opened, clip_of(video or ""), k=k, where=options["where"])
         typer.echo(to_json(found.to_dict()) if as_json else found.to_text())
@@ -87,7 +87,7 @@ def search(
 def open_both(index: str, model: Path | None, device: str, features: list[str] | None) -> "tuple[Retriever, Any]":
     """The model and the index, the model from where the index remembers it unless it is named."""
     from signwave.index.moving import open_index
-    from slr.retrieval.search import Retriever
+    from slr.retrieval.search.retriever import Retriever
 
     if model is not None:
         retriever = Retriever.load(model, device=device, features=features or [])

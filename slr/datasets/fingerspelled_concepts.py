@@ -26,7 +26,7 @@ from signwave.text import Normaliser
 if TYPE_CHECKING:
     from signwave.training.data import DataModule
     from slr.datasets.fingerspelling import Alphabet, Letter
-    from slr.retrieval.data import QueryText
+    from slr.retrieval.learning.data import QueryText
     from slr.retrieval.texts import Characters
 
 LANGUAGES = ("en", "de", "ar")
@@ -147,7 +147,7 @@ class FingerspelledConceptsConfig:
         from signwave.training.data import DataModule
         from slr.datasets.performances import ConceptBatches, Gallery
         from slr.keypoints.hand_transforms import Augmentation
-        from slr.retrieval.data import QueryText
+        from slr.retrieval.learning.data import QueryText
         from slr.retrieval.text_config import character_vocabulary
         from slr.retrieval.texts import Characters
 

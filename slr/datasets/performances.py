@@ -16,7 +16,7 @@ from signwave.sampling import Draw
 from slr.datasets.fingerspelled_concepts import Concept, Performance
 from slr.datasets.spelled_clips import CUT, HAND_COMPONENTS, HAND_LIMBS, LETTER_SECONDS, PICTURE_PX, in_picture
 from slr.keypoints.hand_transforms import NUM_HAND_POINTS, Augmentation, FloatArray, augment, blend
-from slr.retrieval.batch import CaptionItem, ClipItem, GroupItem, RetrievalBatch, collate_groups
+from slr.retrieval.learning.batch import CaptionItem, ClipItem, GroupItem, RetrievalBatch, collate_groups
 from slr.retrieval.texts import TextReader
 
 _MOVE_SECONDS = (0.08, 0.24)
@@ -120,7 +120,7 @@ class ConceptBatches:
             self._choices.setdefault(performance.concept, {}).setdefault(performance.language, []).append(performance)
         self._concepts = sorted(self._choices) * num_passes
         self._captions = {
-            row: [CaptionItem(texts.encode(word), texts.normal(word), name) for name, word in captions[row].items()]
+            row: [CaptionItem(texts.encode(word), texts.normal(word)) for word in captions[row].values()]
             for row in self._choices
         }
         longest = {

@@ -5,6 +5,7 @@ M stands for the tokens of a clip, N for the tokens of a text.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -15,6 +16,7 @@ from slr.keypoints.hand_transforms import NUM_COORDS, NUM_POINTS, HandFeatures
 
 PADDING, UNKNOWN = 0, 1
 """Ids that every text tower keeps free: padding, and a text without any character it knows."""
+_MAX_LOG_SCALE = math.log(100.0)
 
 
 class Embedded(NamedTuple):
@@ -28,6 +30,14 @@ class Embedded(NamedTuple):
     tokens: Tensor
     num_tokens: Tensor
     pooled: Tensor
+
+
+def join_embedded(parts: Sequence[Embedded]) -> Embedded:
+    """Several parts as one, padded to the longest."""
+    size = max(part.tokens.shape[1] for part in parts)
+    padded = [functional.pad(part.tokens, (0, 0, 0, size - part.tokens.shape[1])) for part in parts]
+    num_tokens, pooled = torch.cat([p.num_tokens for p in parts]), torch.cat([p.pooled for p in parts])
+    return Embedded(torch.cat(padded), num_tokens, pooled)
 
 
 class Tower(Protocol):
@@ -191,6 +201,10 @@ class DualEncoder(nn.Module):
         """ids: (B, N) int64, 0 past num_tokens. num_tokens: (B,) int64, at least 1."""
         embedded: Embedded = self.text_head(*self.texts(ids, num_tokens))
         return embedded
+
+    def scales(self) -> tuple[Tensor, Tensor]:
+        """What the logits are multiplied by, () float32 each and at most 100: fine-grained score, pooled vectors."""
+        return self.log_scale.clamp(max=_MAX_LOG_SCALE).exp(), self.log_scale_pooled.clamp(max=_MAX_LOG_SCALE).exp()
 
     def forward(self, inputs: Tensor, num_frames: Tensor, ids: Tensor, num_tokens: Tensor) -> tuple[Embedded, Embedded]:
         """Both sides of a batch; see embed_signs and embed_texts."""

@@ -10,14 +10,14 @@ from signwave.errors import ConfigError, UserError
 from signwave.manifest import Clip
 from signwave.recipe import Parts, Recipe
 from slr.models.video_tower import WindowTowerConfig
-from slr.retrieval.module import RetrievalLossConfig
+from slr.retrieval.learning.loss import RetrievalLossConfig
 from slr.retrieval.streams import StreamConfig
 from slr.retrieval.text_config import TextTowerConfig
 from slr.training.corpus import split_clips
 from slr.training.recipe import OptimiserConfig
 
 if TYPE_CHECKING:
-    from slr.retrieval.data import Captioned
+    from slr.retrieval.learning.data import Captioned
 
 AnyRetrieval = TypeVar("AnyRetrieval", bound="RetrievalRecipe")
 SPLITS = ("train", "val", "test")
@@ -97,7 +97,7 @@ class CaptionedCorpusConfig:
 
     def groups(self, source: ClipSource) -> "dict[str, list[Captioned]]":
         """The captioned groups of training, validation and test whose clips can be read."""
-        from slr.retrieval.data import group_clips, with_features
+        from slr.retrieval.learning.data import group_clips, with_features
 
         found = {}
         for split, clips in self.clips().items():
@@ -140,10 +140,10 @@ class RetrievalRecipe(Recipe):
         """The groups, the towers, and the module that trains them."""
         from signwave.training.data import DataModule
         from slr.models.towers import build_dual_encoder
-        from slr.retrieval.data import ClipGallery, GroupBatches, queries_of
-        from slr.retrieval.deploying import NUM_CAPTIONS, NUM_EXAMPLES, Deployment
-        from slr.retrieval.evaluation import measure_sentences
-        from slr.retrieval.module import TextVideoRetrieval
+        from slr.retrieval.evaluation.evaluate import measure_sentences
+        from slr.retrieval.learning.data import ClipGallery, GroupBatches, queries_of
+        from slr.retrieval.learning.deploying import NUM_CAPTIONS, NUM_EXAMPLES, Deployment
+        from slr.retrieval.learning.module import TextVideoRetrieval
 
         source = self.data.source(self.signs.max_tokens)
         groups = self.data.groups(source)
@@ -209,7 +209,7 @@ class RetrievalRecipe(Recipe):
 
     def smoke(self: AnyRetrieval) -> AnyRetrieval:
         """Two steps on window features that are made up in memory."""
-        from slr.retrieval.made_up import MadeUpWindows
+        from slr.retrieval.learning.made_up import MadeUpWindows
 
         small = super().smoke()
         signs = dataclasses.replace(self.signs, clip_dir="", width=32, num_layers=1, num_heads=2, max_tokens=8)

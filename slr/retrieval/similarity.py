@@ -55,7 +55,7 @@ def fine_grained(
     texts: Embedded,
     *,
     temperature: float = INNER_TEMPERATURE,
-    legacy_unmasked_softmax: bool = False,
+    legacy_unmasked: bool = False,
     pad_to: tuple[int, int] | None = None,
 ) -> Scores:
     """Score every clip with every text.
@@ -64,7 +64,7 @@ def fine_grained(
         signs: tokens (A, M, D) float32, unit length, zero past num_tokens.
         texts: tokens (C, N, D) float32, unit length, zero past num_tokens.
         temperature: towards 0 the score becomes MaxSim, towards infinity the product of the mean tokens.
-        legacy_unmasked_softmax: let all M and N positions take part in the soft choices, as CiCo's released code does.
+        legacy_unmasked: let all M and N positions take part in the soft choices, as CiCo's released code does.
             Zero padding is then a token of cosine 0 to everything. In the released code padding and the class token
             hold what the towers give there: for its numbers to the last digit hand over such tokens, those past
             num_tokens in any order.
@@ -76,7 +76,7 @@ def fine_grained(
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
-    if legacy_unmasked_softmax and pad_to is not None:
+    if legacy_unmasked and pad_to is not None:
         signs, texts = pad_tokens(signs, pad_to[0], "clips"), pad_tokens(texts, pad_to[1], "texts")
     num_clips, num_signs, _ = signs.tokens.shape
     num_texts, num_words, _ = texts.tokens.shape
@@ -87,8 +87,8 @@ def fine_grained(
     text_valid = valid_mask(texts.num_tokens, num_words)[None, None].to(cosines)
     over_words, over_signs = _soft_choices(
         cosines,
-        torch.ones_like(sign_valid) if legacy_unmasked_softmax else sign_valid,
-        torch.ones_like(text_valid) if legacy_unmasked_softmax else text_valid,
+        torch.ones_like(sign_valid) if legacy_unmasked else sign_valid,
+        torch.ones_like(text_valid) if legacy_unmasked else text_valid,
         temperature,
     )
     by_sign = (over_words * sign_valid[..., 0]).sum(dim=1) / signs.num_tokens[:, None]
@@ -124,13 +124,13 @@ def exact_scores(
     clips: Embedded,
     *,
     temperature: float = INNER_TEMPERATURE,
-    legacy_unmasked_softmax: bool = False,
+    legacy_unmasked: bool = False,
     pad_to: tuple[int, int] | None = None,
 ) -> NDArray[np.float32]:
     """Fine-grained score of every text with every clip: (texts, clips) float32 in [-1, 1], a block at a time."""
     options: dict[str, Any] = {
         "temperature": temperature,
-        "legacy_unmasked_softmax": legacy_unmasked_softmax,
+        "legacy_unmasked": legacy_unmasked,
         "pad_to": pad_to,
     }
     rows = []

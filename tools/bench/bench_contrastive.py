@@ -38,7 +38,7 @@ from _result import write_result
 from tensor_memory import TensorMemory
 
 from slr.models.dual_encoder import Embedded, valid_mask
-from slr.retrieval.contrastive import pair_scores
+from slr.retrieval.learning.contrastive import pair_scores
 from slr.retrieval.similarity import RELEASED_LENGTHS, Scores, contrastive_loss, fine_grained
 
 TEMPERATURE, SCALE = 0.07, 100.0

@@ -31,9 +31,9 @@ from signwave.index.engine import faiss
 from signwave.index.interface import TokenBlock
 from signwave.metrics import mean_rank_variance
 from slr.models.dual_encoder import Embedded
-from slr.retrieval.landmarks import Landmarks, fit
-from slr.retrieval.rerank import rerank
-from slr.retrieval.stage_one import LandmarkStage, Mean, StageOne
+from slr.retrieval.search.landmarks import Landmarks, fit
+from slr.retrieval.search.rerank import rerank
+from slr.retrieval.search.stage_one import LandmarkStage, Mean, StageOne
 
 FloatArray = NDArray[np.float32]
 DIM, MOST_TOKENS = 128, 64

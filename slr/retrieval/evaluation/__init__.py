@@ -1,0 +1,1 @@
+"""Honest evaluation of a score matrix: groups, ties, ceilings, intervals, languages, comparisons."""

@@ -1,0 +1,1 @@
+"""Training: batches of groups, the contrastive loss, the towers' module, and what a run exports."""
