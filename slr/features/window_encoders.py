@@ -8,6 +8,7 @@ by shape; on GPUs, equal up to round-off is all that the libraries promise.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +32,7 @@ _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _ON_CPU, _ON_GPU = 4, 32
 
 
-class WindowEncoder(nn.Module):
+class WindowEncoder(nn.Module, ABC):
     """A frozen encoder of windows: always in evaluation mode, without gradients.
 
     Attributes:
@@ -54,9 +55,9 @@ class WindowEncoder(nn.Module):
     precision: Precision = "fp16"
 
     @property
+    @abstractmethod
     def spec(self) -> dict[str, Any]:
         """Plain values from which `build_window_encoder` builds it again, without its weights."""
-        raise NotImplementedError
 
     def digest(self) -> str:
         """SHA-256 over the spec and every weight: equal digests give equal features."""
@@ -132,9 +133,9 @@ class WindowEncoder(nn.Module):
         half = self.device.type == "cuda" and self.precision != "fp32"
         return torch.autocast("cuda", dtype=_DTYPES.get(self.precision), enabled=half)
 
+    @abstractmethod
     def _encode(self, windows: Tensor, points: Tensor | None) -> Tensor:
         """(N, D) float; arguments as of `encode`."""
-        raise NotImplementedError
 
     def _encode_rows(self, inputs: Tensor, points: Tensor | None, rows: Tensor) -> Tensor:
         """(M, D) float. inputs: (F, …) frames; points: (F, 63, 3); rows: (M, window_frames) int64, places in them."""

@@ -74,13 +74,14 @@ def evaluate(
     )
 
 
-def measure_sentences(searched: Searched, options: EvaluationOptions | None = None) -> dict[str, Any]:
+def measure_sentences(searched: Searched) -> dict[str, Any]:
     """Figures of one split while training: the headline at the top level, under "result" everything else.
 
     The text of a query, its group and its key come from the module; `recall` is what a checkpoint is chosen by.
     """
     texts = tuple(ScoredText.of_key(query.text, query.language, query.group) for query in searched.queries)
     clips = tuple(ScoredClip(*row) for row in zip(searched.ids, searched.groups, strict=True))
+    options = EvaluationOptions(num_resamples=0) if searched.within_training else EvaluationOptions()
     result = evaluate(ScoreMatrix(np.asarray(searched.scores, dtype=np.float32), texts, clips), options)
     return {**result.headline(), "result": result.to_dict()}
 

@@ -20,20 +20,22 @@ class Searched(NamedTuple):
     queries: Q texts.
     ids: (G,) clip ids.
     groups: (G,) group of each clip, "SPLIT/…".
+    within_training: intervals aren't worth their time then.
     """
 
     scores: NDArray[np.float32]
     queries: Sequence[QueryText]
     ids: Sequence[str]
     groups: Sequence[str]
+    within_training: bool = False
 
 
 Measure = Callable[[Searched], dict[str, Any]]
 """Figures of one split; those at the top level that are numbers are logged."""
 
 
-def main_figures(figures: dict[str, Any]) -> dict[str, float]:
-    """The figures at the top level that are single numbers: those worth a line in a log."""
+def single_numbers(figures: dict[str, Any]) -> dict[str, float]:
+    """The figures at the top level that are single numbers, those worth a line in a log."""
     return {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
 
 

@@ -16,7 +16,7 @@ from signwave.training.ctc_module import Schedule, learning_rate_factor
 from slr.models.dual_encoder import DualEncoder, Embedded, join_embedded
 from slr.retrieval.learning.batch import RetrievalBatch, pad_texts, positives
 from slr.retrieval.learning.data import QueryText
-from slr.retrieval.learning.gallery import GalleryPart, Measure, Searched, all_ranks, main_figures, of_split
+from slr.retrieval.learning.gallery import GalleryPart, Measure, Searched, all_ranks, of_split, single_numbers
 from slr.retrieval.learning.gathering import gather_plain, gather_texts, world_size
 from slr.retrieval.learning.loss import RetrievalLoss, RetrievalLossConfig
 from slr.retrieval.learning.protocol import Selection
@@ -132,12 +132,12 @@ class TextVideoRetrieval(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of the validation split, found over the clips of all ranks."""
-        found = self._search(all_ranks(self._gallery), ("val",))
+        found = self._search(all_ranks(self._gallery), ("val",), within_training=True)
         if not found:
             return
-        figures = main_figures(found["val"])
+        figures = single_numbers(found["val"])
         self._log("val", figures)
-        test = main_figures(self._search_test()["test"]) if self.selection.paper_protocol else None
+        test = single_numbers(self._search_test()["test"]) if self.selection.paper_protocol else None
         self.selection.update(self.global_step, figures, test)
 
     def on_test_epoch_start(self) -> None:
@@ -153,9 +153,9 @@ class TextVideoRetrieval(pl.LightningModule):
         splits = [split for split in self._splits() if split != "val"]
         self._figures = self._search(self._gallery, splits)
         for place, (split, figures) in enumerate(self._figures.items()):
-            self._log(f"test/{split}", main_figures(figures))
+            self._log(f"test/{split}", single_numbers(figures))
             if place == 0:
-                self._log("test", main_figures(figures))
+                self._log("test", single_numbers(figures))
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """Figures of the last test by split, as `measure` gives them; "selection" says what chose the weights."""
@@ -173,7 +173,8 @@ class TextVideoRetrieval(pl.LightningModule):
     def _search_test(self) -> dict[str, dict[str, Any]]:
         """Search the test split in the middle of training, for the figure that the field's papers print."""
         loader = self.trainer.datamodule.test_dataloader()  # type: ignore[attr-defined]
-        return self._search([self._embedded(batch.to(self.device)) for batch in loader], ("test",))
+        parts = [self._embedded(batch.to(self.device)) for batch in loader]
+        return self._search(parts, ("test",), within_training=True)
 
     def _embedded(self, batch: RetrievalBatch) -> GalleryPart:
         with torch.no_grad():
@@ -183,7 +184,9 @@ class TextVideoRetrieval(pl.LightningModule):
     def _splits(self) -> list[str]:
         return list(dict.fromkeys(query.group.split("/", maxsplit=1)[0] for query in self.queries))
 
-    def _search(self, parts: Sequence[GalleryPart], splits: Iterable[str]) -> dict[str, dict[str, Any]]:
+    def _search(
+        self, parts: Sequence[GalleryPart], splits: Iterable[str], *, within_training: bool = False
+    ) -> dict[str, dict[str, Any]]:
         found = {}
         for split in splits:
             clips = of_split(parts, split)
@@ -192,7 +195,8 @@ class TextVideoRetrieval(pl.LightningModule):
             if queries:
                 texts = self.embed_queries([query.text for query in queries])
                 scores = self._scores(texts, clips.embedded)
-                found[split] = self.measure(Searched(scores, queries, clips.ids, clips.groups))
+                searched = Searched(scores, queries, clips.ids, clips.groups, within_training)
+                found[split] = self.measure(searched)
         return found
 
     def _scores(self, texts: Embedded, clips: Embedded) -> NDArray[np.float32]:

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import itertools
 import json
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,6 +19,8 @@ from slr.retrieval.evaluation.measured import DIRECTIONS
 from slr.retrieval.evaluation.misses import misses, write_misses
 from slr.retrieval.evaluation.query_evaluation import EvaluationOptions
 from slr.retrieval.evaluation.score_matrix import ScoredClip, ScoredText, ScoreMatrix
+from slr.retrieval.learning.data import QueryText
+from slr.retrieval.learning.gallery import Searched
 
 FAST = EvaluationOptions(num_resamples=50, mexa_size=3, num_draws=4)
 
@@ -397,25 +398,17 @@ def test_a_ranking_does_not_depend_on_which_languages_are_there():
 
 
 def test_what_training_logs():
-    class Query(NamedTuple):
-        group: str
-        language: str
-        text: str
-
-    class Searched(NamedTuple):
-        scores: np.ndarray
-        queries: list[Query]
-        ids: list[str]
-        groups: list[str]
-
-    queries = [Query(f"val/{g}", key, f"{key} {g}") for key in ("en", "de", "en+question") for g in "abcd"]
+    queries = [QueryText(f"val/{g}", key, f"{key} {g}") for key in ("en", "de", "en+question") for g in "abcd"]
     scores = np.vstack([np.eye(4), np.roll(np.eye(4), 1, axis=0), np.zeros((4, 4))])
-    found = measure_sentences(Searched(scores, queries, list("1234"), [f"val/{g}" for g in "abcd"]), FAST)
+    searched = Searched(scores, queries, list("1234"), [f"val/{g}" for g in "abcd"])
+    found = measure_sentences(searched._replace(within_training=True))
     assert found["recall_at_1"] == found["video_to_text_recall_at_1"] == 0.5
     assert found["recall_at_1_en"] == 1.0
     assert found["recall_at_1_de"] == 0.0
     # German ranks: 1 above and 1 + 3 tied below, so R@5 and R@10 are 1 and the six rates are ½, 1, 1, twice.
     assert found["recall"] == pytest.approx(0.5 ** (1 / 3))
+    assert "interval_95" not in str(found)
+    assert "interval_95" in str(measure_sentences(searched))
     assert found["chance_at_1"] == 0.25
     assert found["result"]["by_query"]["en+question"]["text_to_video"]["recall_at_1"] == 0.25
 
