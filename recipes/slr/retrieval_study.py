@@ -12,9 +12,8 @@ from pathlib import Path
 
 from signwave import command
 from signwave.errors import UserError
-from signwave.rundir import atomic_write, environment, write_json
 from slr.retrieval.study.plan import CONDITIONS, StudyPlan, run
-from slr.retrieval.study.report import picture, table
+from slr.retrieval.study.report import write
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,16 +42,9 @@ def main() -> int:
             tuple(map(int, arguments.seeds.split(","))), arguments.language,
             ("train.num_threads=1", "train.progress_bar=false", *arguments.set, *quick), arguments.jobs,
         )  # fmt: skip
-        found = run(plan)
+        sys.stdout.write(write(run(plan), arguments.out, arguments.name))
     except UserError as error:
         return command.fail(str(error))
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    command_line = " ".join(["recipes/slr/retrieval_study.py", *sys.argv[1:]])
-    document = {"command": command_line, "environment": environment(), **found}
-    write_json(arguments.out / f"{arguments.name}.json", document)
-    atomic_write(arguments.out / f"{arguments.name}.md", table(found))
-    picture(found, arguments.out / f"{arguments.name}.png")
-    sys.stdout.write(table(found))
     return command.EXIT_DONE
 
 

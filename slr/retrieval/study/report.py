@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,33 +11,48 @@ from typing import Any
 import numpy as np
 
 from signwave.plots.figure import new_figure, save_png
+from signwave.rundir import atomic_write, environment, write_json
 from slr.retrieval.evaluation.measured import DIRECTIONS, SHORT
 
 
+def write(found: Mapping[str, Any], out: Path, name: str) -> str:
+    """Write NAME.json, with the command and what it ran on, NAME.md and NAME.png; returns the table."""
+    out.mkdir(parents=True, exist_ok=True)
+    document = {"command": shlex.join(["python", *sys.argv]), "environment": environment(), **found}
+    write_json(out / f"{name}.json", document)
+    text = table(found)
+    atomic_write(out / f"{name}.md", text)
+    picture(found, out / f"{name}.png")
+    return text
+
+
 def table(found: Mapping[str, Any]) -> str:
-    """Markdown: R@1 of every condition by language, mean over seeds, and the difference to ours in one language."""
+    """Markdown: R@1 of every condition by language, mean over seeds, and its difference to the reference's in one."""
     languages = list(next(iter(found["conditions"].values()))["mean"])
     columns = [f"{language} {SHORT[which]}" for language in languages for which in DIRECTIONS]
+    reference = found["conditions"][found["reference"]]["label"]
     lines = [
-        f"R@1 in %, mean of {len(found['seeds'])} seeds on the split {found['split']}; the last columns are ours minus "
-        f"the row in {found['language']}, in points, with the 95 % interval over groups and p of a paired permutation.",
+        f"R@1 in %, mean of {len(found['seeds'])} seeds on the split {found['split']}; the last columns are the row "
+        f"minus '{reference}' in {found['language']}, in points, with the 95 % interval over groups and p of a paired "
+        "permutation.",
         "",
-        f"| condition | {' | '.join(columns)} | ours − row, T2V | ours − row, V2T |",
+        f"| condition | {' | '.join(columns)} | difference, T2V | difference, V2T |",
         f"|---|{'---|' * (len(columns) + 2)}",
     ]
     for name, row in found["conditions"].items():
         cells = [
             f"{100 * row['mean'][language][which]['recall_at_1']:.1f}" for language in languages for which in DIRECTIONS
         ]
-        tests = found["against_ours"].get(name)
+        tests = found["against_reference"].get(name)
         shown = [_difference(tests[which]) for which in DIRECTIONS] if tests else ["", ""]
         lines.append(f"| {row['label']} | {' | '.join([*cells, *shown])} |")
     spread = [f"{name}: {_spread(row)}" for name, row in found["conditions"].items() if _spread(row)]
-    lines += [
-        "",
-        "Spread of ranks between languages, T2V (MRV, standard deviation; 0 is even): " + "; ".join(spread),
-        "",
-    ]
+    if spread:
+        lines += [
+            "",
+            "Spread of ranks between languages, T2V (MRV, standard deviation; 0 is even): " + "; ".join(spread),
+        ]
+    lines.append("")
     return "\n".join(lines)
 
 

@@ -11,7 +11,8 @@ from signwave.errors import UserError
 from slr.retrieval.evaluation.evaluate import evaluate
 from slr.retrieval.evaluation.query_evaluation import EvaluationOptions
 from slr.retrieval.evaluation.score_matrix import ScoredClip, ScoredText, ScoreMatrix
-from slr.retrieval.study.plan import CONDITIONS, LABELS, OURS, Outcome, StudyPlan, _tests, _training
+from slr.retrieval.study.outcome import Outcome, compared, difference
+from slr.retrieval.study.plan import CONDITIONS, LABELS, OURS, StudyPlan, _training
 from slr.retrieval.study.report import picture, table
 
 NUM = 30
@@ -27,25 +28,23 @@ def outcome(name: str, *, noise: float) -> Outcome:
         scores = np.tile(np.eye(NUM), (2, 1)) + noise * rng.normal(size=(2 * NUM, NUM))
         matrix = ScoreMatrix(scores.astype(np.float32), texts, clips)
         results.append(evaluate(matrix, EvaluationOptions(num_resamples=0)))
-    return Outcome(name, results, [{"seconds": 1.0, "num_parameters": 5, "environment": {"commit": "c"}}] * 2)
+    return Outcome(LABELS[name], results, [{"seconds": 1.0, "num_parameters": 5, "environment": {"commit": "c"}}] * 2)
 
 
 def found() -> dict[str, object]:
     outcomes = {OURS: outcome(OURS, noise=0.2), "pooled": outcome("pooled", noise=0.8)}
     return {
-        "seeds": [0, 1], "language": "en", "split": "test",
-        "conditions": {name: one.to_dict() for name, one in outcomes.items()},
-        "against_ours": {"pooled": _tests(outcomes[OURS], outcomes["pooled"], "en")},
+        "seeds": [0, 1], "split": "test", **compared(outcomes, OURS, "en"),
     }  # fmt: skip
 
 
 def test_the_better_system_is_found_better() -> None:
-    tests = _tests(outcome(OURS, noise=0.2), outcome("pooled", noise=0.8), "en")
+    tests = difference(outcome(OURS, noise=0.2), outcome("pooled", noise=0.8), "en")
     for test in tests.values():
         assert test["difference"] > 0
         assert test["interval_95"][0] > 0
         assert test["p_value"] < 0.05
-    same = _tests(outcome(OURS, noise=0.2), outcome(OURS, noise=0.2), "en")
+    same = difference(outcome(OURS, noise=0.2), outcome(OURS, noise=0.2), "en")
     assert same["text_to_video"]["difference"] == 0
 
 
