@@ -30,6 +30,7 @@ KINDS = {
     "slr.resnet_bilstm": Kind("slr.models.resnet_bilstm", "ResnetBilstm", "frames"),
     "slr.s3d": Kind("slr.models.s3d", "S3d", "frames"),
     "slr.two_stream": Kind("slr.models.two_stream", "TwoStream", "frames+keypoints"),
+    "slr.i3d_trunk": Kind("slr.models.i3d_trunk", "I3dTrunk", "frames"),
     "slr.feature_head": Kind("slr.models.feature_head", "FeatureHead", "features"),
 }
 

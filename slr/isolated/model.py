@@ -83,7 +83,9 @@ class IsolatedSigns(nn.Module):
         kind = KINDS[trunk_kind]
         module = getattr(importlib.import_module(kind.module), kind.name)(**{**trunk, "vocab_size": 2})
         if not hasattr(module, "step_features"):
-            raise ValueError(f"a model of kind {trunk_kind!r} lends no features; take keypoints, S3D or two streams")
+            raise ValueError(
+                f"a model of kind {trunk_kind!r} lends no features; take keypoints, S3D, I3D or two streams"
+            )
         module.drop_heads()
         self.trunk: nn.Module = module
         self.languages = tuple(num_classes)

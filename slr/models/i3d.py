@@ -123,20 +123,28 @@ class InceptionI3d(nn.Module):
         self.logits = None if num_classes is None else _Unit(channels, num_classes, plain=True)
 
     def embed(self, windows: Tensor) -> Tensor:
-        """(B, 1024) float, the mean over time and picture.
+        """(B, 1024) float, the mean over time and picture. windows: as for `steps`."""
+        return self._blocks(windows).mean((2, 3, 4))
+
+    def steps(self, windows: Tensor) -> Tensor:
+        """(B, 1024, ceil(T / 8)) float, the mean over the picture.
 
         Args:
             windows: (B, 3, T, H, W) float, values in [-0.5, 0.5] for BSL's weights and in [-1, 1] for Kinetics', which
                 were trained with 16 and 64 frames of 224 x 224 pixels.
         """
+        return self._blocks(windows).mean((3, 4))
+
+    def _blocks(self, windows: Tensor) -> Tensor:
+        """(B, 1024, T', H', W') float."""
         hidden = windows
         for name, layer in self.named_children():
             if name not in ("dropout", "logits"):
                 hidden = layer(hidden)
-        return hidden.mean((2, 3, 4))
+        return hidden
 
     def forward(self, windows: Tensor) -> Tensor:
-        """(B, V) float logits, or (B, 1024) embeddings of a network without classifier. windows: as for `embed`."""
+        """(B, V) float logits, or (B, 1024) embeddings of a network without classifier. windows: as for `steps`."""
         embedding = self.embed(windows)
         if self.logits is None:
             return embedding
