@@ -7,16 +7,20 @@ Quirks: no official metric or normaliser, so results compare only with the text 
 at each release and hold one recording per sentence: results of two releases don't compare, and train is a small part
 of validated. `validated` holds train, dev and test too; `other` has not been voted on (good unlabelled audio).
 Sentences hold bare quotes: the tables are read without quoting. Columns differ by release (sentence_id since 17,
-variant since 13, accent became accents) and are found by the header.
+variant since 13, accent became accents) and are found by the header. `reported.tsv` names sentences that somebody
+complained about (grammar, spelling, language, offence); the official splits hold them. The first release of all
+(2017, English: cv-valid-train.csv …) is read by `asr prepare folder RAW OUT table=cv-valid-train.csv`.
 
     asr prepare common-voice cv-corpus-22.0-2025-06-20/ur OUT
     asr prepare common-voice cv-corpus-22.0-2025-06-20 OUT --language fa splits=train,dev,test
+    asr prepare common-voice cv-corpus-22.0-2025-06-20/ur OUT splits=validated reported=drop --split-by speaker
 """
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args
 
+from asr.corpora.tables import read_table
 from signwave.errors import UserError
 from signwave.manifest import Clip
 from signwave.prepare import Problem, Row
@@ -25,13 +29,17 @@ SPLITS = ("train", "dev", "test", "validated", "invalidated", "other")
 _REQUIRED = ("path", "sentence")
 
 
-def prepare(raw: Path, *, language: str = "", splits: str = "") -> Iterator[Row | Problem]:
+Reported = Literal["keep", "drop"]
+
+
+def prepare(raw: Path, *, language: str = "", splits: str = "", reported: str = "keep") -> Iterator[Row | Problem]:
     """Yield the clips of every split table that is there.
 
     Args:
         raw: the folder of one language (it holds `clips/`) or the release's folder above it.
         language: locale, needed where the release folder holds several.
         splits: comma list of tables to read; empty = all that are there.
+        reported: drop leaves out the clips of sentences in reported.tsv; keep takes them, as the official splits do.
 
     Yields:
         Rows named after the clip file, with `person` = client_id, `group` = the sentence, and the duration that the
@@ -40,6 +48,8 @@ def prepare(raw: Path, *, language: str = "", splits: str = "") -> Iterator[Row 
     Raises:
         UserError: no such folder, language or split.
     """
+    if reported not in get_args(Reported):
+        raise UserError(f"reported={reported}: unknown; allowed are {', '.join(get_args(Reported))}")
     folder = _language_folder(raw, language)
     durations = _durations(folder / "clip_durations.tsv")
     found = [split for split in SPLITS if (folder / f"{split}.tsv").is_file()]
@@ -47,8 +57,13 @@ def prepare(raw: Path, *, language: str = "", splits: str = "") -> Iterator[Row 
     for split in wanted:
         if split not in found:
             raise UserError(f"{folder}: has no {split}.tsv; found {', '.join(found) or 'no split table'}")
+    refused = _reported(folder / "reported.tsv") if reported == "drop" else set()
     for split in wanted:
-        yield from _table(folder / f"{split}.tsv", split, folder.name, durations)
+        for row in _table(folder / f"{split}.tsv", split, folder.name, durations):
+            if isinstance(row, Row) and {row.clip.group, row.clip.text} & refused:
+                yield Problem(row.where, f"'{row.clip.id}' says a sentence that was reported", "reported")
+            else:
+                yield row
 
 
 def _language_folder(raw: Path, language: str) -> Path:
@@ -67,19 +82,30 @@ def _durations(path: Path) -> dict[str, int]:
     if not path.is_file():
         return {}
     durations = {}
-    for _line, fields in _read_table(path):
+    for _line, fields in read_table(path):
         values = [value for key, value in fields.items() if key.startswith("duration")]
         if values and values[0].strip().isdigit():
             durations[fields.get("clip", "")] = int(values[0])
     return durations
 
 
+def _reported(path: Path) -> set[str]:
+    """Sentences, and ids of sentences, that were reported; the columns change places between releases."""
+    if not path.is_file():
+        return set()
+    rows = [fields for _line, fields in read_table(path)]
+    return {fields.get(name, "").strip() for fields in rows for name in ("sentence_id", "sentence")} - {""}
+
+
 def _table(path: Path, split: str, language: str, durations: dict[str, int]) -> Iterator[Row | Problem]:
-    for line, fields in _read_table(path, required=_REQUIRED):
+    for line, fields in read_table(path, required=_REQUIRED):
         where = f"{path}:{line}"
         name = fields["path"].strip()
         if not name:
             yield Problem(where, "the path is empty; download the release again", "missing")
+            continue
+        if not fields["sentence"].strip():
+            yield Problem(where, f"'{name}' has no sentence; unlabelled clips go in by `folder`", "no_text")
             continue
         if "." not in name:  # the first releases name clips without the suffix
             name += ".mp3"
@@ -99,19 +125,3 @@ def _table(path: Path, split: str, language: str, durations: dict[str, int]) -> 
             ),
             where,
         )
-
-
-def _read_table(path: Path, *, required: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, column → value) of a tab-separated table; missing trailing fields come out empty."""
-    with open(path, encoding="utf-8-sig", newline="\n") as file:
-        try:
-            reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            header = next(reader, [])
-            missing = [name for name in required if name not in header]
-            if missing:
-                raise UserError(f"{path}:1: has no column '{missing[0]}', only {', '.join(header) or 'an empty line'}")
-            for values in reader:
-                padded = [*values, *[""] * (len(header) - len(values))]
-                yield reader.line_num, dict(zip(header, padded, strict=False))
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); download it again") from error

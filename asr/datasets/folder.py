@@ -2,7 +2,8 @@
 
 Language, hours, licence: yours. Three layouts, found by looking (`layout=` settles a doubt):
 
-    text    hello.wav + hello.txt                          the transcript is the text file of the same name
+    text    hello.wav + hello.txt | hello.json             the file of the same name holds the transcript; in JSON an
+                                                           object with a text, and perhaps a speaker and a language
     table   metadata.csv | train.csv, dev.csv … | *.tsv | *.jsonl | *.json, whose header names a path and a text
     audio   only audio: unlabelled clips, for pretraining
 
@@ -14,14 +15,12 @@ they are: Hugging Face audio folders (file_name), NeMo manifests (audio_filepath
     asr prepare folder corpus/ OUT table=train.csv text_column=class
 """
 
-import csv
-import gzip
 import itertools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+from asr.corpora.tables import SPLIT_NAMES, locate, parse_object, read_records
 from signwave.errors import UserError
 from signwave.inputs import files_below
 from signwave.manifest import Clip
@@ -32,7 +31,7 @@ AUDIO_SUFFIXES = frozenset({
     ".mp4", ".mkv", ".webm", ".mov", ".avi",
 })  # fmt: skip
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".jsonl.gz")
-_SPLIT_NAMES = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+SIDECAR_SUFFIXES = (".txt", ".json")
 _ID_COLUMNS = ["id", "utt_id", "utterance_id"]
 _PATH_COLUMNS = [
     "path", "file", "file_name", "filename", "audio_filepath", "audio_path", "audio_file", "audio", "wav", "clip",
@@ -94,6 +93,8 @@ def prepare(
         raise UserError(f"layout={layout}: unknown; allowed are text, table, audio")
     if not raw.is_dir():
         raise UserError(f"{raw}: no such folder; give the folder that holds the recordings")
+    if table and not (raw / table).is_file():
+        raise UserError(f"{raw / table}: no such table; name one below the folder with table=NAME")
     settings = _Settings(language, split, Path(audio_root) if audio_root else raw)
     tables = [raw / table] if table else _tables(raw)
     found = layout or ("table" if table else _find_layout(raw, tables))
@@ -107,7 +108,7 @@ def prepare(
 
 def _find_layout(raw: Path, tables: list[Path]) -> Layout:
     files = list(itertools.islice(audio_files(raw), 200))
-    if any(path.with_suffix(".txt").is_file() for path in files):
+    if any(_sidecar(path) is not None for path in files):
         return "text"
     if tables:
         return "table"
@@ -118,7 +119,7 @@ def _find_layout(raw: Path, tables: list[Path]) -> Layout:
 
 def _tables(raw: Path) -> list[Path]:
     found = [path for path in sorted(raw.iterdir()) if path.name.endswith(TABLE_SUFFIXES) and path.is_file()]
-    by_split = [path for path in found if path.name.split(".")[0] in _SPLIT_NAMES]
+    by_split = [path for path in found if path.name.split(".")[0] in SPLIT_NAMES]
     return by_split or found
 
 
@@ -130,37 +131,61 @@ def audio_files(raw: Path) -> Iterator[Path]:
 def _from_files(raw: Path, settings: _Settings, *, with_text: bool) -> Iterator[Row | Problem]:
     for path in audio_files(raw):
         relative = path.relative_to(raw)
-        text = ""
-        if with_text:
-            outcome = _read_transcript(path.with_suffix(".txt"))
-            if isinstance(outcome, Problem):
-                yield outcome._replace(where=str(path))
-                continue
-            text = outcome
+        said = _read_sidecar(path) if with_text else _Said()
+        if isinstance(said, Problem):
+            yield said
+            continue
         clip = Clip(
             id=relative.with_suffix("").as_posix(),
             path=str(path),
             kind="audio",
-            text=text,
-            language=settings.language,
-            split=_SPLIT_NAMES.get(relative.parts[0], settings.split),
+            text=said.text,
+            person=said.person,
+            language=settings.language or said.language,
+            split=SPLIT_NAMES.get(relative.parts[0], settings.split),
         )
         yield Row(clip, str(path))
 
 
-def _read_transcript(path: Path) -> str | Problem:
+class _Said(NamedTuple):
+    """What stands beside one recording."""
+
+    text: str = ""
+    person: str = ""
+    language: str = ""
+
+
+def _sidecar(path: Path) -> Path | None:
+    return next((file for suffix in SIDECAR_SUFFIXES if (file := path.with_suffix(suffix)).is_file()), None)
+
+
+def _read_sidecar(path: Path) -> _Said | Problem:
+    file, where = _sidecar(path), str(path)
+    if file is None:
+        name = path.with_suffix(SIDECAR_SUFFIXES[0]).name
+        return Problem(where, f"has no transcript {name} beside it; add it, or use layout=audio", "no_text")
     try:
-        return " ".join(path.read_text(encoding="utf-8-sig").split())
-    except FileNotFoundError:
-        return Problem("", f"has no transcript {path.name} beside it; add it, or use layout=audio", "no_text")
+        content = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        return Problem("", f"its transcript {path.name} can't be read ({error}); save it as UTF-8", "no_text")
+        return Problem(where, f"its transcript {file.name} can't be read ({error}); save it as UTF-8", "no_text")
+    if file.suffix == ".txt":
+        return _Said(" ".join(content.split()))
+    fields = parse_object(content, str(file))
+    if isinstance(fields, Problem):
+        return fields
+
+    def value(*names: str) -> str:
+        return " ".join(str(next((fields[name] for name in names if fields.get(name) is not None), "")).split())
+
+    if not any(name in fields for name in _TEXT_COLUMNS):
+        return Problem(str(file), f"has none of the keys {', '.join(_TEXT_COLUMNS)}; add a text", "no_text")
+    return _Said(value(*_TEXT_COLUMNS), value(*_PERSON_COLUMNS), value("language", "lang"))
 
 
 def _from_table(path: Path, raw: Path, names: dict[str, str], settings: _Settings) -> Iterator[Row | Problem]:
     columns: dict[tuple[str, ...], _Columns] = {}  # by the keys of a row: in JSON they may differ from row to row
-    by_name = settings._replace(split=_SPLIT_NAMES.get(path.name.split(".")[0], settings.split))
-    for line, fields in _read_rows(path):
+    by_name = settings._replace(split=SPLIT_NAMES.get(path.name.split(".")[0], settings.split))
+    for line, fields in read_records(path):
         where = f"{path}:{line}" if line else str(path)
         if isinstance(fields, Problem):
             yield fields
@@ -211,14 +236,14 @@ def _clip(fields: dict[str, Any], columns: _Columns, folder: Path, raw: Path, se
     split = str(fields.get(columns.split) or "").strip()
     return Clip(
         id=str(fields.get(columns.id) or "") or _id(name, raw) + (f"@{start:g}" if spans and start else ""),
-        path=str(_locate(name, folder, settings.audio_root)),
+        path=str(locate(name, folder, settings.audio_root)),
         kind="audio",
         start_seconds=start,
         end_seconds=start + float(duration) if spans and duration else None,
         text=" ".join(str(fields.get(columns.text) or "").split()),
         language=settings.language or str(fields.get("language") or fields.get("lang") or ""),
         person=str(fields.get(columns.person) or "") if columns.person else "",
-        split=_SPLIT_NAMES.get(split, split) or settings.split,
+        split=SPLIT_NAMES.get(split, split) or settings.split,
     )
 
 
@@ -227,74 +252,3 @@ def _id(name: str, raw: Path) -> str:
     if path.is_absolute():
         path = path.relative_to(raw.absolute()) if path.is_relative_to(raw.absolute()) else Path(*path.parts[1:])
     return path.with_suffix("").as_posix()
-
-
-def _locate(name: str, folder: Path, audio_root: Path) -> Path:
-    """The file that a table means: relative to the table's folder, else to the audio root, else just its name there."""
-    candidates = [folder / name, audio_root / name, *_tails(name, audio_root)]
-    return next((path for path in candidates if path.is_file()), audio_root / name)
-
-
-def _tails(name: str, audio_root: Path) -> Iterator[Path]:
-    """Published tables often carry the author's own leading folders (`dataset/a.wav` where `dataset` was unpacked)."""
-    parts = Path(name).parts
-    for num_dropped in range(1, len(parts)):
-        yield audio_root.joinpath(*parts[num_dropped:])
-
-
-def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-    """(line, column → value) of a table of any kind; line 0 where the format has none."""
-    try:
-        if path.suffix == ".json":
-            yield from _read_json(path)
-        elif path.name.endswith((".jsonl", ".jsonl.gz")):
-            yield from _read_json_lines(path)
-        else:
-            yield from _read_csv(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such table; name one below the folder with table=NAME") from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: can't be read as a table ({error}); save it as UTF-8 text") from error
-
-
-def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-        file.seek(0)
-        if path.suffix == ".tsv":
-            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        else:
-            reader = csv.DictReader(file, delimiter=max(",;|\t", key=header.count))
-        for fields in reader:
-            yield reader.line_num, fields
-
-
-def _read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig") as file:
-        for line, text in enumerate(file, 1):
-            if text.strip():
-                yield line, _object(text, f"{path}:{line}")
-
-
-def _object(text: str, where: str) -> dict[str, Any] | Problem:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        return Problem(where, f"not valid JSON ({error}); correct the line", "invalid")
-    if not isinstance(value, dict):
-        return Problem(where, f"expected an object with a path and a text, got {type(value).__name__}", "invalid")
-    return value
-
-
-def _read_json(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A list of objects, or an object of objects (SpeechBrain), one a recording."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); correct the file") from error
-    rows = list(content.values()) if isinstance(content, dict) else content
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{path}: expected a list of objects, each with a path and a text")
-    for row in rows:
-        yield 0, row

@@ -74,7 +74,7 @@ def test_bad_tables_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train.tsv:1: has no column 'sentence', only client_id, path, up_votes"):
         list(common_voice.prepare(folder))
     (folder / "train.tsv").write_bytes(b"path\tsentence\nx.mp3\t\xff\xfe\n")
-    with pytest.raises(UserError, match=r"train\.tsv: not UTF-8"):
+    with pytest.raises(UserError, match=r"train\.tsv: can't be read as a table .*invalid start byte"):
         list(common_voice.prepare(folder))
     with pytest.raises(UserError, match="holds no clips/ folder"):
         list(common_voice.prepare(tmp_path / "fa" / "clips"))
