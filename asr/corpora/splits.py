@@ -237,8 +237,8 @@ def _check_none_empty(names: Sequence[str], parts: Sequence[Sequence[int]], size
     if empty:
         most = max((len(part) for part in parts), default=0)
         raise UserError(
-            f"--split-by: '{empty[0]}' stays empty: {len(names)} clips hang together in {len(parts)} parts, the largest "
-            f"of {most} clips; split by one of speaker and prompt, use --split-conflicts drop, or ask for other sizes"
+            f"--split-by: '{empty[0]}' stays empty: {len(names)} clips hang together in {len(parts)} parts, one of "
+            f"{most} clips; split by one of speaker and prompt, use --split-conflicts drop, or ask for other sizes"
         )
 
 

@@ -1,7 +1,7 @@
 """TuxPaint stamps: volunteers reading the captions of 950 pictures; 13 languages, at most 20 to 30 minutes each.
 
 Minutes with a caption: ro 30, es 25, ru 23, fr 21, bg 21, el 18, be 16, ca 14, da 5; few of nl, en, ml. Licence: GPL-2.
-Source: the Debian package `tuxpaint-stamps-default`, 161 MB; `tools/fetch_tuxpaint.py` gets and unpacks it without root.
+Source: the Debian package `tuxpaint-stamps-default` (161 MB); `tools/fetch_tuxpaint.py` unpacks it without root.
 No official split, no published result. The readers are not named; each language has one or a few.
 
 Layout: usr/share/tuxpaint/stamps/**: X.txt (line 1 the English caption, then LANGUAGE.utf8=caption), X_desc_LANG.ogg,
