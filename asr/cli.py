@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr import datasets
-from asr.commands import similar
+from asr.commands import leaks, manifests, similar
 from signwave import command
 from signwave.options import (
     AsJson,
@@ -37,6 +37,8 @@ app = new_app(
     "asr", "Speech recognition for languages with little labelled speech: prepare corpora, transcribe, score."
 )
 app.command("duplicates", epilog=similar.DUPLICATES_EXAMPLES)(similar.duplicates)
+app.command("leaks", epilog=leaks.LEAKS_EXAMPLES)(leaks.leaks)
+app.command("manifest", epilog=manifests.MANIFEST_EXAMPLES)(manifests.manifest)
 app.command("nearest", epilog=similar.NEAREST_EXAMPLES)(similar.nearest)
 
 
@@ -49,6 +51,7 @@ def main() -> int:
     epilog=examples(
         "asr prepare common-voice cv-corpus-22.0/ur data/cv-ur",
         "asr prepare folder recordings data/mine --language fa text_column=transcript",
+        "asr prepare common-voice cv-corpus-22.0/ur data/cv-ur splits=validated --split-by speaker",
     )
 )
 def prepare(
@@ -69,6 +72,16 @@ def prepare(
     ),
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Leave longer clips out.")] = 60.0,
     step_seconds: Annotated[float, typer.Option(min=0.001, help="Time per model step; a token needs one.")] = 0.02,
+    split_by: Annotated[
+        str, typer.Option(help="Draw splits anew that share no speaker, no prompt, or neither: speaker,prompt.")
+    ] = "",
+    split_sizes: Annotated[
+        str, typer.Option(help="Their names and shares of the hours.")
+    ] = "train=0.8,dev=0.1,test=0.1",
+    split_seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    split_conflicts: Annotated[
+        str, typer.Option(help="Two of --split-by: join what either ties, or drop clips that would share the second.")
+    ] = "join",
     num_workers: Annotated[int, typer.Option(min=1, help="Clips checked at the same time.")] = 4,
     isolate: Isolate = False,
     limit: Limit = None,
@@ -83,6 +96,7 @@ def prepare(
 ) -> int:
     """Turn a corpus into checked manifests, one per split. Problems are named with file and line; the rest is done."""
     from asr import prepare as preparing
+    from asr.corpora.splits import Splitter
     from signwave.prepare import run_prepare
 
     setup_logging(quiet=quiet, verbose=verbose)
@@ -93,6 +107,7 @@ def prepare(
         raise typer.BadParameter("give RAW_DIR and OUT_DIR, or --describe", param_hint="RAW_DIR OUT_DIR")
     checker = preparing.clip_check(check, model=model, max_seconds=max_seconds, step_seconds=step_seconds)
     characters = preparing.CharacterTable(checker.normaliser)
+    splitter = Splitter.of(split_by, split_sizes, seed=split_seed, conflicts=split_conflicts) if split_by else None
     report = run_prepare(
         preparing.read_corpus(corpus, raw_dir, settings or [], language=language),
         out_dir,
@@ -104,7 +119,12 @@ def prepare(
         fail_fast=fail_fast,
         dry_run=dry_run,
         show_progress=not quiet,
-        extra=lambda _: {"corpus": corpus, "characters": characters.to_dict()},
+        finish=splitter,
+        extra=lambda report: {
+            **preparing.split_facts(report, splitter),
+            "corpus": corpus,
+            "characters": characters.to_dict(),
+        },
     )
     typer.echo(to_json(report.to_dict()) if as_json else report.summary() + f"\n{characters.summary()}")
     return report.exit_code

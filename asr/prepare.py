@@ -10,16 +10,19 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from asr import datasets
 from signwave.errors import UserError
 from signwave.manifest import Clip
-from signwave.prepare import Problem, Row
+from signwave.prepare import PrepareReport, Problem, Row
 from signwave.rundir import sha256_file
 from signwave.text import Normaliser, Vocabulary
+
+if TYPE_CHECKING:
+    from asr.corpora.splits import Splitter
 
 RATE_HZ = 16_000
 MAX_SECONDS = 60.0
@@ -83,6 +86,14 @@ def read_corpus(name: str, raw: Path, settings: Sequence[str], *, language: str 
         values["language"] = language
     rows: Iterator[Row | Problem] = prepare(raw, **values)
     return rows
+
+
+def split_facts(report: PrepareReport, splitter: "Splitter | None") -> dict[str, Any]:
+    """Return how splits were drawn, for the report, and put the warnings into it; nothing where none were."""
+    if splitter is None or splitter.drawn is None:
+        return {}
+    report.warnings += splitter.drawn.warnings
+    return {"drawn_splits": splitter.drawn.facts}
 
 
 def parse_settings(function: Callable[..., Any], settings: Sequence[str]) -> dict[str, Any]:
