@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -24,6 +25,7 @@ FORMATS: tuple[str, ...] = get_args(ManifestFormat)
 class _Sound(NamedTuple):
     """A file as a whole."""
 
+    id: str
     path: str
     num_samples: int
     rate_hz: int
@@ -95,8 +97,13 @@ def _sounds(clips: Iterable[Clip]) -> dict[str, _Sound]:
         _seconds(clip)
         if clip.path not in sounds:
             info = probe_audio(clip.path)
-            sounds[clip.path] = _Sound(os.path.abspath(clip.path), info.num_samples, info.rate_hz, info.num_channels)
-    return sounds
+            path = os.path.abspath(clip.path)
+            sounds[clip.path] = _Sound(Path(path).stem, path, info.num_samples, info.rate_hz, info.num_channels)
+    num_named = Counter(sound.id for sound in sounds.values())
+    return {
+        key: sound if num_named[sound.id] == 1 else sound._replace(id=_long_id(sound.path))
+        for key, sound in sounds.items()
+    }
 
 
 def _seconds(clip: Clip) -> float:
@@ -120,13 +127,13 @@ def _nemo_row(clip: Clip) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value or key not in optional}
 
 
-def _recording_id(path: str) -> str:
+def _long_id(path: str) -> str:
     return Path(path).with_suffix("").as_posix().lstrip("/").replace("/", "-")
 
 
 def _recording(sound: _Sound) -> dict[str, Any]:
     return {
-        "id": _recording_id(sound.path),
+        "id": sound.id,
         "sources": [{"type": "file", "channels": sound.channels, "source": sound.path}],
         "sampling_rate": sound.rate_hz,
         "num_samples": sound.num_samples,
@@ -138,7 +145,7 @@ def _recording(sound: _Sound) -> dict[str, Any]:
 def _supervision(clip: Clip, sound: _Sound, start: float) -> dict[str, Any]:
     row = {
         "id": clip.id,
-        "recording_id": _recording_id(sound.path),
+        "recording_id": sound.id,
         "start": start,
         "duration": min(_seconds(clip), sound.seconds - clip.start_seconds),
         "channel": sound.heard,
