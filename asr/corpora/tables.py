@@ -160,14 +160,16 @@ def parse_object(text: str, where: str) -> dict[str, Any] | Problem:
 
 
 def _read_json(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A list of objects, or an object of objects (SpeechBrain), one a recording."""
+    """A list of objects, or an object of id → object (SpeechBrain), one a recording."""
     with open_text(path) as file:
         text = file.read()
     try:
         content = json.loads(text)
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); correct the file") from error
-    rows = list(content.values()) if isinstance(content, dict) else content
+    rows = content
+    if isinstance(content, dict):
+        rows = [{"id": key, **row} if isinstance(row, dict) else row for key, row in content.items()]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path}: expected a list of objects, each with a path and a text")
     for row in rows:

@@ -97,7 +97,7 @@ def test_wrong_usage_and_impossible_wishes(
     assert "give RAW_DIR and OUT_DIR, or --describe" in capsys.readouterr().err
     assert asr("prepare", "folder", recordings, out, "--limit", "0") == 2
     for arguments, message in (
-        (("comon-voice", recordings, out), "corpus 'comon-voice': unknown; there are asterisk, common-voice, folder"),
+        (("comon-voice", recordings, out), "corpus 'comon-voice': unknown; there are arabic-speech-commands, asterisk"),
         (("folder", tmp_path / "absent", out), "absent: no such folder; give the corpus as distributed"),
         (
             ("folder", recordings, out, "tabel=x"),
@@ -217,3 +217,26 @@ def test_character_table() -> None:
 def test_the_check_of_the_options(tmp_path: Path) -> None:
     check = clip_check("probe", max_seconds=5, step_seconds=0.04)
     assert (check.level, check.max_seconds, check.step_seconds) == ("probe", 5, 0.04)
+
+
+def test_splits_are_drawn_on_request(asr: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["path,text,speaker"]
+    for number in range(24):
+        soundfile.write(raw / f"{number}.wav", rng.normal(0, 0.1, 16_000), 16_000)
+        lines.append(f"{number}.wav,sentence {number},s{number % 8}")
+    (raw / "metadata.csv").write_text("\n".join(lines))
+    out = tmp_path / "out"
+    options = ["--split-by", "speaker", "--split-sizes", "train=0.5,test=0.5", "--check", "probe", "-q"]
+    assert asr("prepare", "folder", raw, out, *options, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["drawn_splits"]["shares"] == {"train": 0.5, "test": 0.5}
+    assert report["drawn_splits"]["num_components"] == 8
+    assert json.loads((out / "prepare.json").read_text())["drawn_splits"]["by"] == ["speaker"]
+    assert asr("leaks", out, "--no-audio", "--fail-on", "speaker,prompt,file") == 0
+    both = ["--split-by", "speaker,prompt", "--split-conflicts", "drop", "--split-sizes", "train=0.5,test=0.5"]
+    assert asr("prepare", "folder", raw, tmp_path / "both", *both, "--check", "none", "-q") == 0
+    assert asr("prepare", "folder", raw, out, "--split-by", "language", "-q") == 1
+    assert "--split-by language: allowed are speaker and prompt" in capsys.readouterr().err

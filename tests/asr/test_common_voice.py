@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from asr.datasets import common_voice
+from asr.prepare import CharacterTable, ClipCheck
+from signwave import manifest
 from signwave.errors import UserError
-from signwave.prepare import Problem, Row
+from signwave.prepare import Problem, Row, run_prepare
 
 HEADERS = {
     "14.0": "client_id path sentence up_votes down_votes age gender accents variant locale segment",
@@ -90,6 +92,32 @@ def test_short_lines_old_names_and_empty_paths(tmp_path: Path) -> None:
     assert problem.where.endswith("train.tsv:3")
 
 
+@pytest.mark.parametrize("header", ["sentence_id\tsentence\tlocale\treason", "sentence\tsentence_id\tlocale\treason"])
+def test_reported_sentences_are_left_out_on_request(header: str, tmp_path: Path) -> None:
+    clips = [clip_of(1, 'او گفت "بیا'), clip_of(2, "سلام"), clip_of(3, "پایان")]
+    folder = make_release(tmp_path / "fa", HEADERS["22.0"], {"validated": clips})
+    by_name = {"sentence_id": "s1", "sentence": 'او گفت "بیا', "locale": "fa", "reason": "grammar-or-spelling"}
+    old = {**by_name, "sentence_id": "", "sentence": "پایان"}  # early releases know no ids
+    lines = ["\t".join(row[name] for name in header.split("\t")) for row in (by_name, old)]
+    (folder / "reported.tsv").write_text("\n".join([header, *lines, "cut\n"]), encoding="utf-8")
+    assert len(list(common_voice.prepare(folder))) == 3
+    rows = list(common_voice.prepare(folder, reported="drop"))
+    assert [row.clip.text for row in rows if isinstance(row, Row)] == ["سلام"]
+    problems = [row for row in rows if isinstance(row, Problem)]
+    assert [(p.kind, p.where.rsplit(":", 1)[1]) for p in problems] == [("reported", "2"), ("reported", "4")]
+    with pytest.raises(UserError, match="reported=skip: unknown; allowed are keep, drop"):
+        list(common_voice.prepare(folder, reported="skip"))
+
+
+def test_a_clip_without_a_sentence_is_named(tmp_path: Path) -> None:
+    folder = make_release(tmp_path / "fa", HEADERS["7.0"], {"invalidated": [clip_of(1, ""), clip_of(2, "سلام")]})
+    problem, row = common_voice.prepare(folder)
+    assert isinstance(problem, Problem)
+    assert (problem.kind, problem.where) == ("no_text", f"{folder}/invalidated.tsv:2")
+    assert isinstance(row, Row)
+    assert row.clip.split == "invalidated"
+
+
 def test_a_genuine_urdu_delta_release(shared_data: Path) -> None:
     rows = list(common_voice.prepare(shared_data / "speech" / "common_voice_ur_22.0_delta"))
     clips = [row.clip for row in rows if isinstance(row, Row)]
@@ -100,3 +128,20 @@ def test_a_genuine_urdu_delta_release(shared_data: Path) -> None:
     assert clips[0].group == "1abca81baa01938b9bc20c7acdab0c0441b7ad2e131347a62a3fc274649f3220"
     assert sum(clip.duration_seconds or 0 for clip in clips) == pytest.approx(70.0, abs=5)
     assert len({clip.person for clip in clips}) == 3
+
+
+def test_the_genuine_release_through_every_check(shared_data: Path, tmp_path: Path) -> None:
+    """Golden: each mp3 decodes to the length that the release announces, and the report says what is in it."""
+    raw = shared_data / "speech" / "common_voice_ur_22.0_delta"
+    characters = CharacterTable()
+    report = run_prepare(
+        common_voice.prepare(raw, reported="drop"), tmp_path, check=ClipCheck(), on_clip=characters, show_progress=False
+    )
+    assert (report.exit_code, report.num_clips, report.problems) == (0, 15, [])
+    assert vars(report.splits["other"])["num_persons"] == 3
+    announced = {row.clip.id: row.clip.duration_seconds for row in common_voice.prepare(raw) if isinstance(row, Row)}
+    kept = list(manifest.read(tmp_path / "other.jsonl.gz"))
+    for clip in kept:
+        assert clip.duration_seconds == pytest.approx(announced[clip.id], abs=0.1)
+    assert len({clip.sha256 for clip in kept}) == len({clip.group for clip in kept}) == 15
+    assert characters.counts["\u06cc"] > 30  # Farsi yeh: the sentences are Urdu as typed

@@ -47,6 +47,28 @@ def test_a_missing_or_broken_transcript_is_a_problem_of_that_file(tmp_path: Path
     assert "save it as UTF-8" in broken.reason
 
 
+def test_json_beside_the_audio(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav", "c.wav", "d.wav", "e.wav")
+    said = {
+        "a": {"text": "one  two", "speaker": 7, "lang": "ur"},
+        "b": {"sentence": "three"},
+        "c": {"words_per_minute": 9},
+    }
+    for name, values in said.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    (tmp_path / "d.json").write_text("[1]")
+    (tmp_path / "e.txt").write_text("four")
+    rows = list(folder.prepare(tmp_path))
+    kept = [row.clip for row in rows if isinstance(row, Row)]
+    assert [(c.id, c.text, c.person, c.language) for c in kept] == [
+        ("a", "one two", "7", "ur"), ("b", "three", "", ""), ("e", "four", "", ""),
+    ]  # fmt: skip
+    problems = [row for row in rows if isinstance(row, Problem)]
+    assert [(p.where, p.kind) for p in problems] == [
+        (f"{tmp_path}/c.json", "no_text"), (f"{tmp_path}/d.json", "invalid"),
+    ]  # fmt: skip
+
+
 def test_audio_without_transcripts_is_unlabelled(tmp_path: Path) -> None:
     touch(tmp_path, "x.ogg", "y.opus")
     assert [(c.id, c.text) for c in clips(tmp_path)] == [("x", ""), ("y", "")]
@@ -153,6 +175,6 @@ def test_speechbrain_tables_with_their_placeholder(shared_data: Path) -> None:
     found = clips(raw, table="annotation/ASR_train.json", audio_root=str(raw / "ASR"), text_column="wrd")
     assert len(found) == 8
     assert all(Path(c.path).is_file() for c in found)
-    assert found[0].text.lower() == "the child almost hurt the small dog"
+    assert (found[0].id, found[0].text.lower()) == ("spk1_snt1", "the child almost hurt the small dog")
     csv = clips(raw, table="annotation/ASR_train.csv", path_column="wav")
     assert all(Path(c.path).is_file() for c in csv)  # the table's own leading folders are passed over
