@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from asr.corpora.splits import prompt_of
+from asr.corpora.ties import prompt_of
 from asr.similar_index import ClipIndex
 from asr.similarity import THRESHOLD, find_near_duplicates, table
 from signwave import manifest

@@ -11,64 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from asr.normalise import for_language
+from asr.corpora.ties import Key, Tie, components, ties_of
 from signwave.errors import UserError
 from signwave.manifest import Clip
 from signwave.prepare import Finished, Problem
 
-Key = Literal["speaker", "prompt"]
 Conflicts = Literal["join", "drop"]
 DEFAULT_SIZES = "train=0.8,dev=0.1,test=0.1"
 
 _MUCH_TOO_SMALL = 0.5  # of the size asked for
 _NEARLY_FULL = 0.9
-
-Tie = tuple[str, str]
-"""What ties clips together: of which sort, and its value."""
-
-
-def prompt_of(clip: Clip) -> str:
-    """Return the text of a clip after the normaliser of its language: equal prompts have equal ones."""
-    return for_language(clip.language)(clip.text)
-
-
-def ties_of(clip: Clip, by: Sequence[Key]) -> list[Tie]:
-    """Return what ties a clip to others."""
-    found = [("path", clip.path), ("sha256", clip.sha256)]
-    if "speaker" in by:
-        found.append(("person", clip.person))
-    if "prompt" in by:
-        found += [("text", prompt_of(clip)), ("group", clip.group)]
-    return [(sort, value) for sort, value in found if value]
-
-
-def components(ties: Sequence[Sequence[Tie]]) -> list[list[int]]:
-    """Return which items hang together: lists of places, each in order, in the order of their first items.
-
-    >>> components([[("person", "a")], [("text", "x")], [("person", "a"), ("text", "y")]])
-    [[0, 2], [1]]
-    """
-    parents = list(range(len(ties)))
-
-    def root(item: int) -> int:
-        while parents[item] != item:
-            parents[item] = parents[parents[item]]  # the way is halved each time
-            item = parents[item]
-        return item
-
-    first: dict[Tie, int] = {}
-    for item, tie in ((item, tie) for item, some in enumerate(ties) for tie in some):
-        one, other = root(item), root(first.setdefault(tie, item))
-        parents[max(one, other)] = min(one, other)
-    members: defaultdict[int, list[int]] = defaultdict(list)
-    for item in range(len(ties)):
-        members[root(item)].append(item)
-    return list(members.values())
 
 
 @dataclass(frozen=True)
@@ -238,7 +194,7 @@ def _check_none_empty(names: Sequence[str], parts: Sequence[Sequence[int]], size
         most = max((len(part) for part in parts), default=0)
         raise UserError(
             f"--split-by: '{empty[0]}' stays empty: {len(names)} clips hang together in {len(parts)} parts, one of "
-            f"{most} clips; split by one of speaker and prompt, --split-conflicts drop, or other sizes (--check none is quick)"
+            f"{most} clips; split by one of speaker and prompt, --split-conflicts drop, or other sizes (try --check none)"
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.corpora.splits import ties_of
+from asr.corpora.ties import ties_of
 from asr.datasets import arabic_speech_commands, free_spoken_digits, tuxpaint
 from asr.datasets.free_spoken_digits import parse_numbers
 from signwave.errors import UserError

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.corpora.splits import Splitter, components, draw, parse_sizes, prompt_of, ties_of
+from asr.corpora.splits import Splitter, draw, parse_sizes
+from asr.corpora.ties import components, prompt_of, ties_of
 from signwave.errors import UserError
 from signwave.manifest import Clip
 
