@@ -194,7 +194,7 @@ def _check_none_empty(names: Sequence[str], parts: Sequence[Sequence[int]], size
         most = max((len(part) for part in parts), default=0)
         raise UserError(
             f"--split-by: '{empty[0]}' stays empty: {len(names)} clips hang together in {len(parts)} parts, one of "
-            f"{most} clips; split by one of speaker and prompt, --split-conflicts drop, or other sizes (try --check none)"
+            f"{most} clips; split by one of speaker and prompt, --split-conflicts drop, or other sizes"
         )
 
 
