@@ -41,9 +41,9 @@ class Floor(NamedTuple):
 
 
 FLOORS = (
-    Floor("torch", "2.11", "released together with torchaudio 2.11; CVE-2026-24747 below 2.10"),
-    Floor("torchvision", "0.26", "released together with torch 2.11"),
-    Floor("torchaudio", "2.11", "released together with torch 2.11"),
+    Floor("torch", "2.11.0", "released together with torchaudio 2.11; CVE-2026-24747 below 2.10"),
+    Floor("torchvision", "0.26.0", "released together with torch 2.11"),
+    Floor("torchaudio", "2.11.0", "released together with torch 2.11"),
     Floor("pytorch-lightning", "2.6.6", "CVE-2026-58659: an older one runs code from a checkpoint"),
     Floor("transformers", "5.3", "CVE-2026-4372: an older one runs code from a model folder"),
     Floor("omegaconf", "2.4", "frozen dataclasses and Literal"),
@@ -58,7 +58,7 @@ FLOORS = (
     Floor("espeakng-loader", "0.2.4", "synthesised speech", "tts"),
     Floor("tensorboard", "2.18", "training curves in the browser", "tensorboard"),
 )
-_TRIO = {"torch": (2, 11), "torchvision": (0, 26), "torchaudio": (2, 11)}
+_TRIO = {"torch": (2, 11, 0), "torchvision": (0, 26, 0), "torchaudio": (2, 11, 0)}
 _MIN_FREE_GB = 5.0
 
 
@@ -149,10 +149,10 @@ def _trio() -> list[Check]:
     if None in versions.values():
         return []
     detail = ", ".join(f"{name} {version}" for name, version in versions.items())
-    matches = all(version_tuple(str(version))[:2] == _TRIO[name] for name, version in versions.items())
+    matches = all(version_tuple(str(version)) == _TRIO[name] for name, version in versions.items())
     builds = {str(version).partition("+")[2] for version in versions.values()}
     if not matches or len(builds) > 1:
-        advice = "pip install 'torch==2.11.*' 'torchvision==0.26.*' 'torchaudio==2.11.*', all from one index"
+        advice = "pip install torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0, all from one index"
         return [Check("torch trio", "bad", f"don't belong together: {detail}", advice)]
     return [Check("torch trio", "ok", detail)]
 

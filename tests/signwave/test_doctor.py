@@ -62,7 +62,9 @@ def test_missing_packages_are_bad_and_missing_options_are_not(versions: dict[str
 
 
 def test_a_trio_that_does_not_belong_together(versions: dict[str, str]) -> None:
-    versions["torchvision"] = "0.27.0"
+    versions["torchaudio"] = "2.11.1"
+    assert find("torch trio", doctor.report()).status == "bad"
+    versions.update(torchaudio="2.11.0", torchvision="0.27.0")
     assert find("torch trio", doctor.report()).status == "bad"
     versions.update(torchvision="0.26.0", torch="2.11.0+cpu")
     finding = find("torch trio", doctor.report())
