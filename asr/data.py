@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.augment import Audio, AugmentConfig, mask_features, vary_audio
 from asr.features import SAMPLE_RATE_HZ, FeatureSettings, extract
-from asr.normalise import ANY, for_language
+from asr.text import ANY, for_language
 from signwave import manifest
 from signwave.errors import ConfigError, LabelError, UserError
 from signwave.manifest import Clip

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from asr.normalise import for_language
+from asr.text import for_language
 from signwave import manifest, metrics
 from signwave.errors import UserError
 from signwave.text import Normaliser

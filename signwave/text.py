@@ -6,19 +6,26 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from signwave.errors import ArtefactError, LabelError
 
 BLANK_TOKEN = "<blank>"
 SPACE_TOKEN = "|"
-"""How a character vocabulary writes the space between words."""
+"""How a vocabulary of characters or pieces writes the space between words."""
+WORD_START = "\u2581"
+"""How SentencePiece marks a piece that begins a word."""
 
-Unit = Literal["word", "char"]
+Unit = Literal["word", "char", "piece"]
 
 _INVISIBLE = re.compile("[\u200b\u200d-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _TATWEEL = "\u0640"
 _ZWNJ = "\u200c"
+# Isolated presentation forms of vowel marks: NFKC makes a space and a mark of each, which would tear the word.
+_ISOLATED_MARKS = re.compile("[\ufc5e-\ufc63\ufe70\ufe72\ufe74\ufe76\ufe78\ufe7a\ufe7c\ufe7e]")
+_HAMZA_AND_MADDA = "\u0653\u0654\u0655"
+# Letters that never join the next one (Unicode joining types R and U): a non-joiner after them shows nothing.
+_NOT_JOINING = frozenset("ءآأؤإاةدذرزوٱٲٳٴٵٶٷڈډڊڋڌڍڎڏڐڑڒړڔڕږڗژڙۀۃۄۅۆۇۈۉۊۋۍۏےۓەۮۯ")
 
 
 def _drop_categories(text: str, categories: str, replacement: str) -> str:
@@ -38,6 +45,28 @@ def _keep_or_space(text: str, i: int) -> str:
     return "'" if char in "'\u2019" and inside else " "
 
 
+def _drop_vowel_marks(text: str) -> str:
+    return "".join(c for c in text if unicodedata.category(c) != "Mn" or c in _HAMZA_AND_MADDA)
+
+
+def _drop_format_characters(text: str) -> str:
+    return "".join(c for c in text if c == _ZWNJ or unicodedata.category(c) != "Cf")
+
+
+def _tidy_zwnj(text: str) -> str:
+    """Keep a non-joiner only where it shows: between a letter that would join and the next letter or digit."""
+    parts = [part for part in re.split(f"({_ZWNJ}+)", text) if part]
+    return "".join(
+        part if part[0] != _ZWNJ else _ZWNJ * _shows(parts[i - 1][-1:] if i else "", "".join(parts[i + 1 : i + 2])[:1])
+        for i, part in enumerate(parts)
+    )
+
+
+def _shows(before: str, after: str) -> bool:
+    return before.isalpha() and before not in _NOT_JOINING and after.isalnum()
+
+
+_MAP = "map"
 # Every step has a fixed meaning for ever: a stored model relies on it. A change of meaning is a new name.
 STEPS: dict[str, Callable[[str], str]] = {
     "nfc": lambda text: unicodedata.normalize("NFC", text),
@@ -46,9 +75,13 @@ STEPS: dict[str, Callable[[str], str]] = {
     "upper": str.upper,
     "strip_invisible": lambda text: _INVISIBLE.sub("", text),
     "strip_tatweel": lambda text: text.replace(_TATWEEL, ""),
+    "strip_isolated_marks": lambda text: _ISOLATED_MARKS.sub("", text),
+    "strip_format": _drop_format_characters,  # every invisible character but the non-joiner
+    "strip_vowel_marks": _drop_vowel_marks,  # hamza and madda stay, so that the map can make letters of them
     "strip_marks": lambda text: "".join(c for c in text if unicodedata.category(c) != "Mn"),
     "strip_punctuation": _strip_punctuation,
     "zwnj_to_space": lambda text: text.replace(_ZWNJ, " "),
+    "tidy_zwnj": _tidy_zwnj,
     "strip_zwnj": lambda text: text.replace(_ZWNJ, ""),
     "ascii_digits": lambda text: "".join(str(unicodedata.decimal(c, c)) for c in text),
     "collapse_spaces": lambda text: " ".join(text.split()),
@@ -61,7 +94,7 @@ def _digest(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Normaliser:
-    """Named steps and a character map, applied in this order: map first, then each step.
+    """Named steps and a character map: the map comes first, or where the steps name it (`map`), then each step.
 
     >>> Normaliser("english", steps=("lower", "strip_punctuation", "collapse_spaces"))("Don't — PANIC!")
     "don't panic"
@@ -70,18 +103,23 @@ class Normaliser:
     name: str
     steps: tuple[str, ...] = ()
     mapping: tuple[tuple[str, str], ...] = ()
-    """Pairs (from, to), replaced from first to last before the steps."""
+    """Pairs (from, to), replaced from first to last: before the steps, or at the step `map`."""
 
     def __post_init__(self) -> None:
         for step in self.steps:
-            if step not in STEPS:
-                raise ValueError(f"unknown normaliser step '{step}'; allowed are {', '.join(STEPS)}")
+            if step not in STEPS and step != _MAP:
+                raise ValueError(f"unknown normaliser step '{step}'; allowed are {', '.join((_MAP, *STEPS))}")
 
     def __call__(self, text: str) -> str:
+        if _MAP not in self.steps:
+            text = self._mapped(text)
+        for step in self.steps:
+            text = self._mapped(text) if step == _MAP else STEPS[step](text)
+        return text
+
+    def _mapped(self, text: str) -> str:
         for source, target in self.mapping:
             text = text.replace(source, target)
-        for step in self.steps:
-            text = STEPS[step](text)
         return text
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,6 +149,8 @@ class Vocabulary:
     """Tokens by id; id 0 is the CTC blank.
 
     unit "word": a text is tokens separated by spaces (glosses). unit "char": a text is characters, the space is `|`.
+    unit "piece": `encode` takes pieces separated by spaces, `|` among them at word ends, as a tokenizer writes them;
+    `decode` gives plain text.
     """
 
     tokens: tuple[str, ...]
@@ -160,7 +200,8 @@ class Vocabulary:
         tokens = [self.tokens[i] for i in ids if i != 0]
         if self.unit == "word":
             return " ".join(tokens)
-        return "".join(tokens).replace(SPACE_TOKEN, " ").strip()
+        text = "".join(tokens).replace(SPACE_TOKEN, " ").strip()
+        return text if self.unit == "char" else " ".join(text.replace(WORD_START, "").split())
 
     def to_dict(self) -> dict[str, Any]:
         return {"unit": self.unit, "tokens": list(self.tokens)}
@@ -174,8 +215,8 @@ class Vocabulary:
         """
         try:
             unit = values["unit"]
-            if unit not in ("word", "char"):
-                raise ValueError(f"unit must be 'word' or 'char', got {unit!r}")
+            if unit not in get_args(Unit):
+                raise ValueError(f"unit must be one of {', '.join(get_args(Unit))}, got {unit!r}")
             return cls(tuple(str(token) for token in values["tokens"]), unit)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtefactError(f"stored vocabulary can't be read ({error})") from error
@@ -188,4 +229,4 @@ class Vocabulary:
 
 def _split(text: str, unit: Unit) -> list[str]:
     words = text.split()
-    return words if unit == "word" else list(SPACE_TOKEN.join(words))
+    return list(SPACE_TOKEN.join(words)) if unit == "char" else words

@@ -20,7 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from asr.normalise import ENGLISH, spell_digits
+from asr.text import ENGLISH
+from asr.text.numbers import spell_digits
 from signwave.errors import ManifestError
 from signwave.manifest import Clip
 from signwave.prepare import Problem, Row

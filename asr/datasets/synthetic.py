@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from asr.data import SpeechData, SpeechDataConfig
 from asr.features import FeatureSettings
-from asr.normalise import for_language
+from asr.text import for_language
 from signwave.errors import UserError, require
 from signwave.manifest import Clip
 from signwave.prepare import Problem, Row, run_prepare

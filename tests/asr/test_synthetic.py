@@ -8,7 +8,7 @@ import soundfile
 
 from asr.datasets import synthetic
 from asr.datasets.synthetic import LANGUAGES, Synthesiser, plan, prepare, read_sentences
-from asr.normalise import for_language
+from asr.text import for_language
 from signwave.errors import UserError
 from signwave.prepare import Row
 

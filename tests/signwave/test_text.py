@@ -16,6 +16,10 @@ from signwave.text import STEPS, Normaliser, Vocabulary
         ("strip_tatweel", "مـــرحبا", "مرحبا"),
         ("strip_marks", "مَرْحَبًا", "مرحبا"),
         ("ascii_digits", "۱۲٣٤ x5", "1234 x5"),
+        ("strip_vowel_marks", "ی\u064e\u0654", "ی\u0654"),
+        ("strip_isolated_marks", "ك\ufe70ت\ufe71", "كت\ufe71"),
+        ("strip_format", "\u06dda\u061cb\u200cc", "ab\u200cc"),
+        ("tidy_zwnj", "می\u200c\u200cروم کار\u200cها \u200cبه\u200c 1\u200cا", "می\u200cروم کارها به 1ا"),
         ("zwnj_to_space", "می\u200cروم", "می روم"),
         ("strip_zwnj", "می\u200cروم", "میروم"),
         ("strip_invisible", "\ufeffa\u200fb", "ab"),
@@ -38,6 +42,13 @@ def test_normaliser_round_trip_and_digest() -> None:
     assert normaliser("  كتابي ") == "کتابی"
     assert Normaliser.from_dict(normaliser.to_dict()) == normaliser
     assert normaliser.digest != Normaliser("fa", ("nfc",)).digest
+
+
+def test_the_map_comes_first_or_where_the_steps_name_it() -> None:
+    """A stored normaliser without the step keeps its meaning."""
+    mapping = (("ي", "ی"),)
+    assert Normaliser("first", ("nfkc",), mapping)("\ufef1ي") == "يی"
+    assert Normaliser("placed", ("nfkc", "map"), mapping)("\ufef1ي") == "یی"
 
 
 def test_unknown_step() -> None:
@@ -63,6 +74,14 @@ def test_word_vocabulary() -> None:
     assert vocabulary.unknown("SCHNEE HAGEL") == ["HAGEL"]
     with pytest.raises(LabelError, match="'HAGEL' not among the 2 tokens"):
         vocabulary.encode("SCHNEE HAGEL")
+
+
+def test_pieces_are_joined_and_closed_words_parted() -> None:
+    vocabulary = Vocabulary(("<blank>", "|", "\u2581un", "do", "\u2581it"), unit="piece")
+    assert vocabulary.encode("\u2581un do | \u2581it |") == [2, 3, 1, 4, 1]
+    assert vocabulary.decode([2, 0, 3, 1, 4, 1]) == "undo it"
+    assert vocabulary.unknown("\u2581un x |") == ["x"]
+    assert Vocabulary.from_dict(vocabulary.to_dict()) == vocabulary
 
 
 def test_the_blank_is_never_a_label() -> None:
