@@ -140,7 +140,7 @@ def test_languages_lengths_and_spelling_choose_the_clips(tmp_path: Path) -> None
         )
     both = SpeechDataConfig(manifest_dir=str(tmp_path)).build(MEL, budget=100_000)
     assert both.vocabulary.tokens[1:] == tuple(sorted("کتابك"))
-    assert both.normaliser.name == "any-1"
+    assert both.normaliser.name == "any-2"
     assert both.groups == {"test": ("fa",)}
     assert both.info["hours_train"] == pytest.approx(3 / 3600, abs=1e-4)
     one = SpeechDataConfig(manifest_dir=str(tmp_path), language="fa").build(MEL, budget=100_000)
@@ -290,7 +290,7 @@ def test_a_bundle_becomes_the_same_model_without_any_donor(finished: tuple[Path,
     assert recogniser.stride_seconds == 0.02
     assert recogniser.max_seconds == 30.0
     assert recogniser.language == "en"
-    assert recogniser.normaliser.name == "english-1"
+    assert recogniser.normaliser.name == "english-2"
     assert set(recogniser.vocabulary.tokens[1:]) == set("abcd|")
     assert recogniser.decoder == {"beam_size": 4, "lm_weight": 0.3, "token_bonus": 0.5, "unit": "char"}
     assert recogniser.lm_path is not None
