@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr import datasets
-from asr.commands import leaks, manifests, similar
+from asr.commands import leaks, manifests, score, similar
 from signwave import command
 from signwave.options import (
     AsJson,
@@ -39,6 +39,7 @@ app = new_app(
 app.command("duplicates", epilog=similar.DUPLICATES_EXAMPLES)(similar.duplicates)
 app.command("leaks", epilog=leaks.LEAKS_EXAMPLES)(leaks.leaks)
 app.command("manifest", epilog=manifests.MANIFEST_EXAMPLES)(manifests.manifest)
+app.command("score", epilog=score.EXAMPLES)(score.score)
 app.command("nearest", epilog=similar.NEAREST_EXAMPLES)(similar.nearest)
 
 
@@ -185,24 +186,3 @@ def transcribe(
         quiet=quiet,
     )
     return transcription.transcribe(request, SPEECH, load)
-
-
-@app.command(
-    epilog=examples("asr score transcripts data/cv-ur/test.jsonl.gz --language ur --json", "asr score hyp.txt ref.txt")
-)
-def score(
-    hypothesis: Annotated[
-        Path, typer.Argument(metavar="HYP", help="Folder of .txt or .json, a .jsonl of records, or a .txt.")
-    ],
-    reference: Annotated[
-        Path, typer.Argument(metavar="REF", help="Manifest, folder of .txt, or a .txt with the same lines.")
-    ],
-    language: Annotated[str, typer.Option(help="Normalise both sides for this language; empty = as they are.")] = "",
-    as_json: AsJson = False,
-) -> int:
-    """Word and character error rates with 95 % intervals. Recordings without a hypothesis count as empty ones."""
-    from asr import scoring
-
-    result = scoring.score(hypothesis, reference, language=language)
-    typer.echo(to_json(result) if as_json else scoring.summary(result))
-    return command.EXIT_DONE

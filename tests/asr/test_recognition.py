@@ -144,7 +144,7 @@ def test_languages_lengths_and_spelling_choose_the_clips(tmp_path: Path) -> None
     assert both.groups == {"test": ("fa",)}
     assert both.info["hours_train"] == pytest.approx(3 / 3600, abs=1e-4)
     one = SpeechDataConfig(manifest_dir=str(tmp_path), language="fa").build(MEL, budget=100_000)
-    assert one.normaliser.name == "persian-1"
+    assert one.normaliser.name == "persian-2"
     assert one.lm_texts == ["کتاب"]
     assert one.groups == {}
 
