@@ -21,8 +21,8 @@ ZWNJ = "\u200c"
 LANGUAGES = ("fa", "ar", "ur")
 """Languages with a table of affixes."""
 
-Side = Literal["prefix", "suffix", "whole"]
-Evidence = Literal["none", "known", "frequent"]
+Side = Literal["prefix", "suffix", "whole", "stem"]
+Evidence = Literal["none", "known", "frequent", "stem"]
 
 
 class Affix(NamedTuple):
@@ -30,14 +30,17 @@ class Affix(NamedTuple):
 
     Attributes:
         text: its letters.
-        side: "prefix", "suffix"; "whole" is a word that is never cut.
+        side: "prefix", "suffix"; "whole" is a word that is never cut; "stem" is no affix but evidence for some.
+        slot: affixes of one side stand in the order of their slots, 1 at the edge of the word.
         min_stem: letters that must be left.
-        evidence: "none"; "known": what is left is a word; "frequent": one at least as frequent as the whole.
+        evidence: "none"; "known": what is left is a word; "frequent": one at least as frequent as the whole; "stem": a
+            stem of the table.
         endings: what the stem may end in when it stands alone, as (here, alone): Arabic writes ة as ت before a clitic.
     """
 
     text: str
     side: Side
+    slot: int
     min_stem: int
     evidence: Evidence
     endings: tuple[tuple[str, str], ...]
@@ -71,7 +74,7 @@ def affixes(language: str) -> tuple[Affix, ...]:
 
 def _affix(row: Mapping[str, str]) -> Affix:
     endings = tuple(cast("tuple[str, str]", tuple(pair.split(">"))) for pair in row["endings"].split(",") if pair)
-    return Affix(row["affix"], cast(Side, row["side"]), int(row["min_stem"]), cast(Evidence, row["evidence"]), endings)
+    return Affix(row["affix"], cast(Side, row["side"]), int(row["slot"]), int(row["min_stem"]), cast(Evidence, row["evidence"]), endings)
 
 
 @dataclass(frozen=True)
@@ -94,55 +97,65 @@ class AffixJoints:
         return list(self._found[word])
 
     def _parts(self, word: str) -> list[str]:
-        parts = word.split(ZWNJ)
-        if len(parts) == 1:
-            return self._cut(word) or [word]
-        prefixes = {affix.text for affix in self.table if affix.side == "prefix"}
         morphs: list[str] = []
-        for place, part in enumerate(parts):
-            cut = [part] if self._is_affix(part) else self._cut(part) or [part]
+        for place, part in enumerate(word.split(ZWNJ)):
+            cut = [part] if part in self._texts else self._cut(part) or [part]
             if place:  # the non-joiner goes with the affix: a stem is written one way, whatever follows
-                if morphs[-1] in prefixes:
+                if morphs[-1] in self._prefixes:
                     morphs[-1] += ZWNJ
                 else:
                     cut[0] = ZWNJ + cut[0]
             morphs += cut
         return [morph for morph in morphs if morph]
 
-    def _is_affix(self, text: str) -> bool:
-        return any(affix.text == text and affix.side != "whole" for affix in self.table)
+    def _cut(self, word: str, slots: tuple[int, int] = (0, 0)) -> list[str] | None:
+        """The morphs of a word without non-joiners; None where nothing says that it is joined.
 
-    def _cut(self, word: str) -> list[str] | None:
-        """The morphs of a word without non-joiners; None where nothing says that it is joined."""
-        if any(affix.text == word for affix in self.table if affix.side == "whole"):
+        Args:
+            word: what is left of it.
+            slots: of the outer prefix and suffix; those further in have higher ones.
+        """
+        if word in self._whole:
             return None
         for affix in self._by_length:
-            stem = self._stem(word, affix)
-            if stem is None:
+            is_prefix = affix.side == "prefix"
+            stem = _stem(word, affix)
+            if stem is None or affix.slot <= slots[0 if is_prefix else 1]:
                 continue
-            inner = self._cut(stem)
-            if inner is None and not self._is_evident(word, stem, affix):
-                continue
-            inner = inner or [stem]
-            return [affix.text, *inner] if affix.side == "prefix" else [*inner, affix.text]
+            inner = self._cut(stem, (affix.slot, slots[1]) if is_prefix else (slots[0], affix.slot))
+            if self._is_evident(word, stem, inner, affix):
+                return [affix.text, *(inner or [stem])] if is_prefix else [*(inner or [stem]), affix.text]
         return None
 
     @functools.cached_property
     def _by_length(self) -> list[Affix]:
-        cutting = [affix for affix in self.table if affix.side != "whole"]
+        cutting = [affix for affix in self.table if affix.side in ("prefix", "suffix")]
         return sorted(cutting, key=lambda affix: -len(affix.text))
 
-    @staticmethod
-    def _stem(word: str, affix: Affix) -> str | None:
-        if len(word) - len(affix.text) < affix.min_stem:
-            return None
-        if affix.side == "prefix":
-            return word[len(affix.text) :] if word.startswith(affix.text) else None
-        return word[: -len(affix.text)] if word.endswith(affix.text) else None
+    @functools.cached_property
+    def _texts(self) -> frozenset[str]:
+        return frozenset(affix.text for affix in self._by_length)
 
-    def _is_evident(self, word: str, stem: str, affix: Affix) -> bool:
+    @functools.cached_property
+    def _prefixes(self) -> frozenset[str]:
+        return frozenset(affix.text for affix in self._by_length if affix.side == "prefix")
+
+    @functools.cached_property
+    def _whole(self) -> frozenset[str]:
+        return frozenset(affix.text for affix in self.table if affix.side == "whole")
+
+    @functools.cached_property
+    def _stems(self) -> frozenset[str]:
+        return frozenset(affix.text for affix in self.table if affix.side == "stem")
+
+    def _is_evident(self, word: str, stem: str, inner: list[str] | None, affix: Affix) -> bool:
         if affix.evidence == "none":
             return True
+        beside = stem if inner is None else inner[0] if affix.side == "prefix" else inner[-1]
+        if affix.evidence == "stem":
+            return beside in self._stems
+        if inner is not None and len(beside) > 1 and beside in self._texts:
+            return True  # an affix beside an affix, such as the plural before the possessive
         alone = [stem]
         alone += [stem[: len(stem) - len(here)] + there for here, there in affix.endings if stem.endswith(here)]
         count = max(self.words.get(form, 0) for form in alone)
@@ -151,6 +164,15 @@ class AffixJoints:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {"kind": "affixes", "table": [list(row) for row in self.table], "words": dict(self.words)}
+
+
+def _stem(word: str, affix: Affix) -> str | None:
+    """What is left of a word without the affix, None where it has none."""
+    if len(word) - len(affix.text) < affix.min_stem:
+        return None
+    if affix.side == "prefix":
+        return word[len(affix.text) :] if word.startswith(affix.text) else None
+    return word[: -len(affix.text)] if word.endswith(affix.text) else None
 
 
 @dataclass(frozen=True)
@@ -186,8 +208,8 @@ def joints_from_dict(values: dict[str, Any] | None) -> Joints | None:
         if values["kind"] != "affixes":
             raise ValueError(f"kind must be affixes or morfessor, got {values['kind']!r}")
         table = tuple(
-            Affix(str(text), side, int(min_stem), evidence, tuple((str(a), str(b)) for a, b in endings))
-            for text, side, min_stem, evidence, endings in values["table"]
+            Affix(str(text), side, int(slot), int(min_stem), evidence, tuple((str(a), str(b)) for a, b in endings))
+            for text, side, slot, min_stem, evidence, endings in values["table"]
         )
         return AffixJoints(table, {str(word): int(count) for word, count in values["words"].items()})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
