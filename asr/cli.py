@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr import datasets
-from asr.commands import leaks, manifests, score, similar
+from asr.commands import leaks, manifests, score, similar, tokenizer
 from signwave import command
 from signwave.options import (
     AsJson,
@@ -39,6 +39,7 @@ app = new_app(
 app.command("duplicates", epilog=similar.DUPLICATES_EXAMPLES)(similar.duplicates)
 app.command("leaks", epilog=leaks.LEAKS_EXAMPLES)(leaks.leaks)
 app.command("manifest", epilog=manifests.MANIFEST_EXAMPLES)(manifests.manifest)
+app.add_typer(tokenizer.tokenizer_app, name="tokenizer")
 app.command("score", epilog=score.EXAMPLES)(score.score)
 app.command("nearest", epilog=similar.NEAREST_EXAMPLES)(similar.nearest)
 

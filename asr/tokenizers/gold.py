@@ -1,4 +1,4 @@
-"""Boundaries inside words that people annotated, and how well a tokenizer finds them.
+"""Boundaries inside words that people annotated.
 
 Two sets of boundaries are read from Universal Dependencies: `joints`, where the treebank parts a written word into
 syntactic words (Arabic clitics, Persian pronouns) or the writer put a non-joiner; and `stems`, these and the edges of
@@ -8,24 +8,21 @@ non-joiners.
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from asr.text import primary
+from asr.tokenizers.corpus import text_lines
 from asr.tokenizers.tokenizer import Tokenizer
 from signwave.errors import UserError
-from signwave.metrics.bootstrap import percentiles, resampled_sums
-from signwave.text import WORD_START, Normaliser
+from signwave.text import Normaliser
 
 ZWNJ = "\u200c"
 _MIN_LEMMA = 2
 _NO_WORDS = ("PUNCT", "SYM", "NUM", "X")
-_NUM_RESAMPLES = 1000
 
 
 class GoldWord(NamedTuple):
@@ -78,12 +75,7 @@ def read_treebank(path: Path, normaliser: Normaliser) -> Iterator[GoldWord]:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
-            for line in file:
-                yield line.rstrip("\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: can't be read as gold ({error}); give .conllu(.gz) or UniMorph's table") from error
+    return text_lines(path, wanted=".conllu, .conllu.gz, UniMorph's table or hazm's verbs.dat")
 
 
 def _part(columns: list[str]) -> _Part:
@@ -197,70 +189,15 @@ def read_verb_stems(path: Path, normaliser: Normaliser) -> dict[str, str]:
     return {normaliser(past): normaliser(present) for past, present in pairs if past and present}
 
 
-@dataclass(frozen=True)
-class BoundaryScore:
-    """How well boundaries inside words are found; rates are fractions.
-
-    Attributes:
-        num_words: words looked at.
-        num_gold: boundaries annotated.
-        num_found: boundaries that the tokenizer makes.
-        num_right: those at annotated places.
-        precision: num_right over num_found.
-        recall: num_right over num_gold.
-        f1: their harmonic mean.
-        f1_interval_95: over draws of words.
-    """
-
-    num_words: int
-    num_gold: int
-    num_found: int
-    num_right: int
-    precision: float
-    recall: float
-    f1: float
-    f1_interval_95: tuple[float, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
-
-
-def boundaries(parts: Iterable[str]) -> set[int]:
-    """Return the letters before each boundary between the parts of a word."""
-    lengths = [len(part.replace(ZWNJ, "").replace(WORD_START, "")) for part in parts]
-    return set(np.cumsum(lengths).tolist()[:-1]) - {0, sum(lengths)}
-
-
-def score_boundaries(cuts: Iterable[Iterable[str]], gold: Iterable[frozenset[int]]) -> BoundaryScore:
-    """Compare the parts of words with annotated boundaries, word by word.
+def read_gold(path: Path, tokenizer: Tokenizer, *, verb_stems: Path | None = None) -> list[GoldWord]:
+    """Read a treebank (.conllu, .conllu.gz) or else a UniMorph table, for the tokenizer's language.
 
     Raises:
-        UserError: there is no word.
+        UserError: a file can't be read.
     """
-    rows = []
-    for parts, right in zip(cuts, gold, strict=True):
-        found = boundaries(parts)
-        rows.append((len(right), len(found), len(found & right)))
-    if not rows:
-        raise UserError("no word with annotated boundaries; give gold that has some")
-    counts = np.array(rows, dtype=np.float64).T
-    num_gold, num_found, num_right = (int(total) for total in counts.sum(axis=1))
-    drawn = resampled_sums(counts, _NUM_RESAMPLES, seed=0)
-    interval = percentiles(2 * drawn[2] / np.maximum(drawn[0] + drawn[1], 1), 0.95)
-    return BoundaryScore(
-        num_words=len(rows), num_gold=num_gold, num_found=num_found, num_right=num_right,
-        precision=num_right / max(num_found, 1), recall=num_right / max(num_gold, 1),
-        f1=2 * num_right / max(num_gold + num_found, 1), f1_interval_95=(interval.low, interval.high),
-    )  # fmt: skip
-
-
-def score_tokenizer(tokenizer: Tokenizer, words: Iterable[GoldWord]) -> dict[str, BoundaryScore]:
-    """Return the score on `joints` and on `stems`, on each where the gold has any."""
-    words = list(words)
-    scores = {}
-    for name in ("joints", "stems"):
-        chosen = [(word.word, right) for word in words if (right := getattr(word, name)) is not None]
-        if chosen:
-            scores[name] = score_boundaries((tokenizer.cut(word) for word, _ in chosen), (right for _, right in chosen))
-    return scores
+    normaliser = tokenizer.normaliser
+    if path.name.endswith((".conllu", ".conllu.gz")):
+        return list(read_treebank(path, normaliser))
+    stems = read_verb_stems(verb_stems, normaliser) if verb_stems else None
+    language = str(tokenizer.info.get("language", ""))
+    return list(read_unimorph(path, normaliser, language=language, present_stems=stems))

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast, get_args
 
 from asr.text import primary
 from asr.tokenizers.pieces import PieceModel
@@ -21,6 +21,8 @@ ZWNJ = "\u200c"
 LANGUAGES = ("fa", "ar", "ur")
 """Languages with a table of affixes."""
 
+JointKind = Literal["affixes", "morfessor"]
+JOINT_KINDS: tuple[JointKind, ...] = get_args(JointKind)
 Side = Literal["prefix", "suffix", "whole", "stem"]
 Evidence = Literal["none", "known", "frequent", "stem"]
 
@@ -74,7 +76,14 @@ def affixes(language: str) -> tuple[Affix, ...]:
 
 def _affix(row: Mapping[str, str]) -> Affix:
     endings = tuple(cast("tuple[str, str]", tuple(pair.split(">"))) for pair in row["endings"].split(",") if pair)
-    return Affix(row["affix"], cast(Side, row["side"]), int(row["slot"]), int(row["min_stem"]), cast(Evidence, row["evidence"]), endings)
+    return Affix(
+        row["affix"],
+        cast(Side, row["side"]),
+        int(row["slot"]),
+        int(row["min_stem"]),
+        cast(Evidence, row["evidence"]),
+        endings,
+    )
 
 
 @dataclass(frozen=True)

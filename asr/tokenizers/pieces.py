@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from signwave.errors import ArtefactError
 
 Method = Literal["bpe", "unigram"]
+METHODS: tuple[Method, ...] = get_args(Method)
 _UNKNOWN_PENALTY = 10.0
 
 
@@ -121,7 +122,7 @@ class PieceModel:
             ArtefactError: the content is none.
         """
         try:
-            if values["method"] not in ("bpe", "unigram"):
+            if values["method"] not in METHODS:
                 raise ValueError(f"method must be bpe or unigram, got {values['method']!r}")
             scores = {str(piece): float(score) for piece, score in values["scores"].items()}
             if not all(scores) or not all(map(math.isfinite, scores.values())):

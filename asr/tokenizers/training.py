@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from asr.text import for_language
-from asr.tokenizers.joints import AffixJoints, Joints, MorfessorJoints, affixes
+from asr.tokenizers.joints import AffixJoints, JointKind, Joints, MorfessorJoints, affixes
 from asr.tokenizers.pieces import Method, PieceModel
 from asr.tokenizers.tokenizer import Kind, Tokenizer
 from signwave.errors import UserError
@@ -21,7 +21,9 @@ PAPER_SIZE = 512
 PAPER_COVERAGE = 0.9995
 ZWNJ = "\u200c"
 
-JointKind = Literal["affixes", "morfessor"]
+
+class VocabularySizeError(UserError):
+    """A number of pieces that the texts are too few or too many-lettered for."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def learn_pieces(units: Counter[str], method: Method, *, vocab_size: int, covera
         coverage: share of characters that must be pieces; the rest is unknown to the tokenizer.
 
     Raises:
-        UserError: SentencePiece is not installed, or the size doesn't fit the texts.
+        VocabularySizeError: the size doesn't fit the texts.
+        UserError: SentencePiece is not installed.
     """
     try:
         import sentencepiece
@@ -151,7 +154,7 @@ def learn_pieces(units: Counter[str], method: Method, *, vocab_size: int, covera
             )  # fmt: skip
         except (RuntimeError, OSError) as error:
             reason = str(error).strip().splitlines()[-1][-120:]
-            raise UserError(
+            raise VocabularySizeError(
                 f"vocabulary of {vocab_size}: SentencePiece can't learn it ({reason}); choose another size"
             ) from error
         model = sentencepiece.SentencePieceProcessor(model_file=str(prefix) + ".model")
@@ -164,7 +167,9 @@ def learn_pieces(units: Counter[str], method: Method, *, vocab_size: int, covera
 
 
 def learn_morfessor(words: Mapping[str, int]) -> MorfessorJoints:
-    """Learn a lexicon of morphs with Morfessor Baseline on word types, cut at non-joiners before.
+    """Learn a lexicon of morphs with Morfessor Baseline, words cut at non-joiners before.
+
+    A word counts with the logarithm of its frequency: by types alone endings are too cheap, by tokens too dear.
 
     Raises:
         UserError: Morfessor is not installed.
@@ -173,11 +178,17 @@ def learn_morfessor(words: Mapping[str, int]) -> MorfessorJoints:
         import morfessor
     except ImportError as error:
         raise UserError("learning morphs needs Morfessor; pip install 'signwave[tokenizers]'") from error
-    parts = sorted({part for word in words for part in word.split(ZWNJ) if part})
+    parts = Counter[str]()
+    for word, count in words.items():
+        for part in filter(None, word.split(ZWNJ)):
+            parts[part] += count
+    weights = {part: 1 + round(math.log2(parts[part])) for part in sorted(parts)}
     model = morfessor.BaselineModel()
-    model.load_data([(1, part) for part in parts])
+    model.load_data([(weight, part) for part, weight in weights.items()])
     model.train_batch()
-    counts = Counter(morph for part in parts for morph in model.viterbi_segment(part)[0])
-    total = counts.total()
-    scores = {morph: math.log(count / total) for morph, count in sorted(counts.items())}
+    counts = Counter[str]()
+    for part, weight in weights.items():
+        for morph in model.viterbi_segment(part)[0]:
+            counts[morph] += weight
+    scores = {morph: math.log(count / counts.total()) for morph, count in sorted(counts.items())}
     return MorfessorJoints(PieceModel("unigram", scores))
