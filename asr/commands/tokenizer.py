@@ -1,7 +1,7 @@
 """`asr tokenizer train|choose|inspect`: thin, no logic; everything heavy is imported when a command runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -9,7 +9,11 @@ from signwave import command
 from signwave.options import AsJson, Quiet, examples, to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asr.tokenizers.choice import Candidate
+
+AnyName = TypeVar("AnyName", bound=str)
 
 tokenizer_app = typer.Typer(
     name="tokenizer",
@@ -52,13 +56,13 @@ def train(
     from asr.tokenizers.tokenizer import KINDS
 
     sources, out = _sources(texts)
-    choices = (("--kind", kind, KINDS), ("--joints", joints, JOINT_KINDS), ("--method", method, METHODS))
-    for name, value, allowed in choices:
-        if value not in allowed:
-            raise typer.BadParameter(f"{value}: allowed are {', '.join(allowed)}", param_hint=name)
+    recipe = training.Recipe(
+        _checked("--kind", kind, KINDS), vocab_size,
+        _checked("--joints", joints, JOINT_KINDS), _checked("--method", method, METHODS),
+    )  # fmt: skip
     found = training.train(
         [one.text for one in read_utterances(sources)],
-        training.Recipe(kind, vocab_size, joints, method),  # type: ignore[arg-type]  # checked above
+        recipe,
         language=language,
         lexicon=read_lexicon(lexicon) if lexicon else None,
     )
@@ -81,6 +85,7 @@ def choose(
     step_seconds: StepSeconds = 0.02,
     min_feasible: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of clips that need a CTC path.")] = 0.999,
     max_rare: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of tokens that may be rare.")] = 0.1,
+    kind: Annotated[list[str] | None, typer.Option(help="Only these kinds, with commas; default: all.")] = None,
     lexicon: Lexicon = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -91,8 +96,11 @@ def choose(
     """
     from asr.tokenizers import choice
     from asr.tokenizers.corpus import read_lexicon, read_utterances, split_off
+    from asr.tokenizers.tokenizer import KINDS
 
     sources, out = _sources(texts)
+    names = [name.strip() for one in kind or [] for name in one.split(",")]
+    kinds = [_checked("--kind", name, KINDS) for name in names] or KINDS
     training = read_utterances(sources)
     if held_out is None:
         training, others = split_off(training)
@@ -101,22 +109,17 @@ def choose(
     tried, chosen = choice.choose(
         [one.text for one in training],
         others,
-        choice.candidates(language),
+        choice.candidates(language, kinds),
         language=language,
         step_seconds=step_seconds,
         min_feasible=min_feasible,
         max_rare=max_rare,
         lexicon=read_lexicon(lexicon) if lexicon else None,
+        on_candidate=None if quiet else lambda one: command.say(_line(one)),
     )
     chosen.save(out)
-    if as_json:
-        typer.echo(
-            to_json({"chosen": chosen.info["name"], "out": str(out), "candidates": [_row(one) for one in tried]})
-        )
-    else:
-        if not quiet:
-            typer.echo("\n".join(_table(tried)))
-        typer.echo(f"{out}: {chosen.info['name']}")
+    facts = {"chosen": chosen.info["name"], "out": str(out), "candidates": [_row(one) for one in tried]}
+    typer.echo(to_json(facts) if as_json else f"{out}: {chosen.info['name']}")
     return command.EXIT_DONE
 
 
@@ -176,15 +179,21 @@ def _row(candidate: "Candidate") -> dict[str, Any]:
     return {"name": candidate.recipe.name, "reason": candidate.reason, **measures}
 
 
-def _table(tried: "list[Candidate]") -> list[str]:
-    lines = [f"{'':32}{'tokens':>7}{'a word':>8}{'a second':>10}{'feasible':>10}{'rare':>8}{'bits/s':>8}"]
-    for one in tried:
-        if one.measures is None:
-            lines.append(f"{one.recipe.name:32}{one.reason}")
-            continue
-        found = one.measures
-        lines.append(
-            f"{one.recipe.name:32}{found.vocab_size:>7}{found.tokens_per_word:>8.2f}{found.tokens_per_second:>10.2f}"
-            f"{found.feasible_rate:>10.2%}{found.rare_rate:>8.1%}{found.bits_per_second:>8.1f}  {one.reason}"
-        )
-    return lines
+def _line(one: "Candidate") -> str:
+    if one.measures is None:
+        return f"{one.recipe.name}: {one.reason}"
+    found = one.measures
+    told = (
+        f"{one.recipe.name}: {found.vocab_size} tokens, {found.tokens_per_word:.2f} a word, "
+        f"{found.tokens_per_second:.2f} a second, {found.feasible_rate:.2%} feasible, "
+        f"{found.rare_rate:.1%} rare, {found.bits_per_second:.1f} bits/s"
+    )
+    return f"{told}; {one.reason}" if one.reason else told
+
+
+def _checked(option: str, value: str, allowed: "Sequence[AnyName]") -> "AnyName":
+    """The value, if it is one of those allowed."""
+    for name in allowed:
+        if name == value:
+            return name
+    raise typer.BadParameter(f"{value}: allowed are {', '.join(allowed)}", param_hint=option)

@@ -37,7 +37,8 @@ class Affix(NamedTuple):
         min_stem: letters that must be left.
         evidence: "none"; "known": what is left is a word; "frequent": one at least as frequent as the whole; "stem": a
             stem of the table.
-        endings: what the stem may end in when it stands alone, as (here, alone): Arabic writes ة as ت before a clitic.
+        endings: how the stem's edge at the affix may be written when it stands alone, as (here, alone): Arabic writes ة
+            as ت before a clitic, and drops the alef of ال after ل.
     """
 
     text: str
@@ -163,16 +164,23 @@ class AffixJoints:
         beside = stem if inner is None else inner[0] if affix.side == "prefix" else inner[-1]
         if affix.evidence == "stem":
             return beside in self._stems
-        if inner is not None and len(beside) > 1 and beside in self._texts:
-            return True  # an affix beside an affix, such as the plural before the possessive
-        alone = [stem]
-        alone += [stem[: len(stem) - len(here)] + there for here, there in affix.endings if stem.endswith(here)]
+        # An affix beside an affix, such as the plural before the possessive; endings of one letter are too common.
+        if beside in self._texts and (affix.side == "prefix" or len(beside) > 1):
+            return True
+        alone = [stem, *(_stands_alone(stem, affix.side, *pair) for pair in affix.endings)]
         count = max(self.words.get(form, 0) for form in alone)
         return count >= (1 if affix.evidence == "known" else max(1, self.words.get(word, 0)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {"kind": "affixes", "table": [list(row) for row in self.table], "words": dict(self.words)}
+
+
+def _stands_alone(stem: str, side: Side, here: str, there: str) -> str:
+    """The stem with its edge at the affix written as it is without it; as it is where it has another edge."""
+    if side == "prefix":
+        return there + stem[len(here) :] if stem.startswith(here) else stem
+    return stem[: len(stem) - len(here)] + there if stem.endswith(here) else stem
 
 
 def _stem(word: str, affix: Affix) -> str | None:
