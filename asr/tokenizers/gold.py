@@ -23,6 +23,7 @@ from signwave.text import Normaliser
 ZWNJ = "\u200c"
 _MIN_LEMMA = 2
 _NO_WORDS = ("PUNCT", "SYM", "NUM", "X")
+_CLITICS = ("PRON", "ADP", "CCONJ", "SCONJ", "PART", "DET")
 
 
 class GoldWord(NamedTuple):
@@ -43,6 +44,7 @@ class _Part(NamedTuple):
     form: str
     lemmas: tuple[str, ...]
     is_word: bool
+    is_clitic: bool
     joins_next: bool
 
 
@@ -82,7 +84,9 @@ def _part(columns: list[str]) -> _Part:
     misc = dict(pair.partition("=")[::2] for pair in columns[9].split("|"))
     # A verb has two stems: PerDT and Seraji write both, past#present.
     lemmas = (*misc.get("OrigLemma", "").split("#"), columns[2])
-    return _Part(columns[1], lemmas, columns[3] not in _NO_WORDS, misc.get("SpaceAfter") == "No")
+    return _Part(
+        columns[1], lemmas, columns[3] not in _NO_WORDS, columns[3] in _CLITICS, misc.get("SpaceAfter") == "No"
+    )
 
 
 def _gold_words(chunk: list[_Part], surface: str, normaliser: Normaliser) -> Iterator[GoldWord]:
@@ -108,7 +112,9 @@ def _gold_word(parts: list[_Part], surface: str, normaliser: Normaliser) -> Gold
     joints = {*ends[:-1], *_non_joiners(surface, normaliser)}
     stems: set[int] | None = set(joints)
     for part, form, end in zip(parts, forms, ends, strict=True):
-        edges = _stem_edges(form, [_letters(normaliser(lemma)) for lemma in part.lemmas])
+        # A clitic is one morph, and its lemma often another word: his for him.
+        is_morph = part.is_clitic and len(parts) > 1
+        edges = set() if is_morph else _stem_edges(form, [_letters(normaliser(lemma)) for lemma in part.lemmas])
         stems = None if edges is None or stems is None else stems | {end - len(form) + edge for edge in edges}
     inside = range(1, len(_letters(word)))
     return GoldWord(
