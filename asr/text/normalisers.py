@@ -14,13 +14,13 @@ from signwave.text import Normaliser
 
 _FOLD_CASE = ("nfkc", "lower", "nfkc")  # lower case of a composed letter may be decomposed (İ)
 ENGLISH = Normaliser("english-2", steps=(*_FOLD_CASE, "strip_punctuation", "collapse_spaces"))
-ANY = Normaliser("any-2", steps=(*_FOLD_CASE, "strip_invisible", "strip_punctuation", "collapse_spaces"))
+ANY = Normaliser("any-2", steps=("strip_invisible", *_FOLD_CASE, "strip_punctuation", "collapse_spaces"))
 """For languages without a normaliser of their own, and for models of several languages."""
 
 _TABLES = {"fa": "persian-2", "ar": "arabic-2", "ur": "urdu-2"}
 # The map comes after NFKC, which resolves presentation forms into letters that the map must see; and after the vowel
 # marks are gone, which would stand between a letter and its hamza.
-_BEFORE_MAP = ("strip_isolated_marks", "nfkc", "lower", "strip_format", "strip_tatweel", "strip_vowel_marks", "map")
+_BEFORE_MAP = ("strip_isolated_marks", "strip_format", "nfkc", "lower", "strip_tatweel", "strip_vowel_marks", "map")
 _AFTER_MAP = ("strip_marks", "ascii_digits", "strip_punctuation")
 # Persian words are written with the non-joiner inside; elsewhere it is a space that somebody wanted narrow.
 _NON_JOINER = {"fa": "tidy_zwnj", "ar": "zwnj_to_space", "ur": "zwnj_to_space"}
