@@ -1,12 +1,15 @@
 """Tables of spellings: every row and every pitfall of Perso-Arabic text; spelt numbers."""
 
+import gzip
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.text import ANY, ARABIC, NORMALISERS, PERSIAN, URDU, for_language, for_scoring, perso_arabic
+from asr.text.alphabets import foreign_characters
 from asr.text.numbers import spell_digits, spell_number
 from asr.text.tables import choosable, spellings
 from signwave.errors import UserError
@@ -216,3 +219,27 @@ def test_a_digest_names_one_table() -> None:
 def test_for_language() -> None:
     assert for_language("fa-IR") is for_language("fa_ir") is PERSIAN
     assert for_language("xx") is for_language("") is ANY
+
+
+@pytest.mark.parametrize(
+    ("code", "source"),
+    [
+        ("fa", "text/UD_Persian-Seraji/fa_seraji-ud-test.conllu.gz"),
+        ("fa", "text/UD_Persian-PerDT/fa_perdt-ud-test.conllu.gz"),
+        ("ar", "text/UD_Arabic-PUD/ar_pud-ud-test.conllu.gz"),
+        ("ur", "speech/common_voice_ur_22.0_delta/ur/validated_sentences.tsv"),
+    ],
+)
+def test_real_texts_are_left_in_letters_of_the_language(code: str, source: str, shared_data: Path) -> None:
+    path = shared_data / source
+    text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text(encoding="utf-8")
+    if path.suffix == ".tsv":
+        texts = [line.split("\t")[1] for line in text.splitlines()[1:]]
+    else:
+        texts = [line.removeprefix("# text = ") for line in text.splitlines() if line.startswith("# text = ")]
+    normal = [for_language(code)(one) for one in texts]
+    assert [for_language(code)(one) for one in normal] == normal
+    assert not any(unicodedata.category(char) in ("Mn", "Lm", "Co", "Cc") for one in normal for char in one)
+    assert ("\u200c" in "".join(normal)) == (code == "fa")
+    with_others = sum(any(not char.isdigit() for char in foreign_characters([one], code)) for one in normal)
+    assert with_others < 0.03 * len(normal)
