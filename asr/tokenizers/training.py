@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -185,7 +186,12 @@ def learn_morfessor(words: Mapping[str, int]) -> MorfessorJoints:
     weights = {part: 1 + round(math.log2(parts[part])) for part in sorted(parts)}
     model = morfessor.BaselineModel()
     model.load_data([(weight, part) for part, weight in weights.items()])
-    model.train_batch()
+    state = random.getstate()  # Morfessor shuffles words with the process's own generator
+    random.seed(0)
+    try:
+        model.train_batch()
+    finally:
+        random.setstate(state)
     counts = Counter[str]()
     for part, weight in weights.items():
         for morph in model.viterbi_segment(part)[0]:

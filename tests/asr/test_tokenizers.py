@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,17 @@ def test_a_digest_is_what_decides_the_cuts() -> None:
     assert one.digest == other.digest
     assert one.digest != train(TEXTS[:3], Recipe("characters"), language="fa").digest
     assert one.digest != train(TEXTS, Recipe("characters"), language="ar").digest
+
+
+def test_training_twice_gives_the_same() -> None:
+    pytest.importorskip("sentencepiece", reason="SentencePiece is not installed")
+    pytest.importorskip("morfessor", reason="Morfessor is not installed")
+    for recipe in (Recipe("unigram", 60), Recipe("morphology", 60), Recipe("morphology", 60, joints="morfessor")):
+        random.seed(recipe.name)
+        before = random.getstate()
+        digests = {train(TEXTS, recipe, language="fa").digest for _ in range(3)}
+        assert len(digests) == 1
+        assert random.getstate() == before
 
 
 def test_characters_are_the_vocabulary_of_characters() -> None:
