@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-from asr.normalise import for_language
+from asr.text import for_language
 from signwave.manifest import Clip
 
 Key = Literal["speaker", "prompt"]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.corpora.tables import chosen
-from asr.normalise import spell_number
+from asr.text.numbers import spell_number
 from signwave.errors import UserError
 from signwave.inputs import files_below
 from signwave.manifest import Clip
