@@ -221,7 +221,12 @@ def read_donor_config(folder: str | Path) -> dict[str, Any]:
 
 
 def load_donor(model: SpeechCtc, folder: str | Path) -> None:
-    """Put a donor's weights into the encoder: whatever stands before its names, and without its own heads.
+    """Put a donor's weights into the encoder of a recogniser; see `load_encoder`."""
+    load_encoder(model.encoder.encoder, folder)
+
+
+def load_encoder(encoder: nn.Module, folder: str | Path) -> None:
+    """Put a donor's weights into a transformers encoder: whatever stands before their names, without their own heads.
 
     Raises:
         ArtefactError: no safetensors file, or weights of the encoder are missing or of other shapes.
@@ -231,7 +236,6 @@ def load_donor(model: SpeechCtc, folder: str | Path) -> None:
     path = Path(folder) / "model.safetensors"
     if not path.is_file():
         raise ArtefactError(f"{path}: no such file; save the donor with safetensors (`save_pretrained` does)")
-    encoder = model.encoder.encoder
     wanted = encoder.state_dict()
     stored = {_plain_name(name): value for name, value in load_file(path).items()}
     found = {name: stored[match] for name in wanted if (match := _match(name, stored)) is not None}
