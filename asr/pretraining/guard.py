@@ -119,8 +119,8 @@ class HealthGuard(Callback):
         if good is None:
             raise UserError(
                 f"the codes collapsed {len(self.rollbacks)} times, last at step {trainer.global_step} ({problem}) "
-                f"after step {blamed['step']} with clips {_said(blamed['ids'])}; lower optimiser.learning_rate, look at "
-                "those clips, or take objective.kind=best_rq"
+                f"after step {blamed['step']} with clips {_said(blamed['ids'])}; lower optimiser.learning_rate, look "
+                "at those clips, or take objective.kind=best_rq"
             )
         self._num_unhealthy = 0
 

@@ -105,13 +105,20 @@ class GuardConfig:
         if not 0 < self.rate_factor <= 1:
             raise ConfigError(f"guard.rate_factor must be in (0, 1], got {self.rate_factor}")
 
-    def problem(self, health: Health) -> str:
-        """What is unhealthy about a step, or ''."""
+    def collapse(self, health: Health) -> str:
+        """Which sign of a collapse the figures show, or ''."""
         least = self.min_code_perplexity * health.num_groups
         if health.code_perplexity < least:
             return f"code perplexity {health.code_perplexity:.1f} is below {least:g}"
         if health.accuracy > self.max_accuracy:
             return f"accuracy {health.accuracy:.3f} is above {self.max_accuracy:g}"
+        return ""
+
+    def problem(self, health: Health) -> str:
+        """What is unhealthy about a step, or ''."""
+        collapse = self.collapse(health)
+        if collapse:
+            return collapse
         if health.excluded_share > self.max_excluded_share:
             return f"{health.excluded_share:.0%} of the negatives have the true code, above {self.max_excluded_share:g}"
         return ""

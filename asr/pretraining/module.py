@@ -212,7 +212,7 @@ class Pretraining(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log val/…"""
         figures = self.held_out.close(self._reduced)
-        collapsed = self.can_collapse and bool(self.guard.problem(figures.health))
+        collapsed = self.can_collapse and bool(self.guard.collapse(figures.health))
         self.log("val/loss", float("inf") if collapsed else figures.loss, batch_size=1, prog_bar=True)
         self.log("val/accuracy", figures.health.accuracy, batch_size=1)
         self.log("val/code_perplexity", figures.health.code_perplexity, batch_size=1)
