@@ -120,9 +120,9 @@ def test_the_gradient_of_a_step_is_the_sum_over_its_micro_batches_by_masked_fram
 
 @pytest.mark.slow
 def test_two_ranks_train_like_two_micro_batches(tmp_path):
-    """The batches of two ranks at a step are two neighbours of one process' order."""
+    """With this seed the first two steps of two ranks take the pairs of batches that one process takes in a row."""
     still = json.dumps({**made_up.TINY, **made_up.STILL})
-    settings = [f"runs_dir={tmp_path}", f"encoder.architecture={still}", "encoder.layerdrop=0", "train.max_steps=4"]
+    settings = [f"runs_dir={tmp_path}", f"encoder.architecture={still}", "encoder.layerdrop=0", "train.max_steps=2"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     for command in (
         [sys.executable, str(SCRIPT), *settings, "name=one", "train.accumulate_grad_batches=2"],
@@ -131,9 +131,9 @@ def test_two_ranks_train_like_two_micro_batches(tmp_path):
         ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert ended.returncode == 0, ended.stderr
     one, two = final(tmp_path, "one"), final(tmp_path, "two")
-    assert one["global_step"] == two["global_step"] == 4
+    assert one["global_step"] == two["global_step"] == 2
     for name, value in one["state_dict"].items():
-        torch.testing.assert_close(two["state_dict"][name], value, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(two["state_dict"][name], value, atol=5e-6, rtol=1e-5)
 
 
 def test_held_out_loss_is_told_by_language_before_and_after(whole):
