@@ -87,8 +87,9 @@ class MaskedEncoder(nn.Module):
 
     def _waveform(self, states: Wav2Vec2States, audio: Tensor, num_samples: Tensor, mask: Tensor) -> Context:
         model, num_steps = states.encoder, states.num_steps(num_samples)
-        for norm in self._norms:
-            norm.num_valid = states.num_steps(num_samples, num_convolutions=1)
+        padded = bool((num_samples < audio.shape[1]).any())
+        for norm in self._norms:  # without padding the library's own is faster
+            norm.num_valid = states.num_steps(num_samples, num_convolutions=1) if padded else None
         frozen = self.feature_gradient == 0
         with torch.no_grad() if frozen else contextlib.nullcontext():
             raw = model.feature_extractor(audio).transpose(1, 2)
@@ -97,7 +98,7 @@ class MaskedEncoder(nn.Module):
         # HuBERT's projection gives no normalised features, so there is nothing to quantise.
         found = model.feature_projection(raw)
         hidden, features = found if isinstance(found, tuple) else (found, None)
-        valid = None if bool((num_steps == raw.shape[1]).all()) else step_mask(num_steps, raw.shape[1])
+        valid = step_mask(num_steps, raw.shape[1]) if padded else None
         hidden = _embed_mask(hidden, mask, model)
         context = model.encoder(hidden, attention_mask=valid)[0]
         return Context(context, features, _mean_square(raw, valid))
