@@ -1,4 +1,4 @@
-"""What a pretraining recipe can set beside its data: the donor, the objective, the optimiser, the anchor."""
+"""What a pretraining recipe can set beside its data: the donor and the objective."""
 
 # no `from __future__ import annotations`: OmegaConf reads the types of the fields
 import json
@@ -175,25 +175,6 @@ class Temperature:
     def at(self, step: int) -> float:
         """The value after so many optimiser steps."""
         return max(self.start * self.decay**step, self.floor)
-
-
-@dataclass
-class PretrainingOptimiserConfig:
-    """AdamW (0.9, 0.98) with a warm-up and a linear fall to zero."""
-
-    learning_rate: float = 5e-5
-    """Peak. 5e-5 to 1e-4 continues a donor at 0.5 to 2 h an update; 3e-4 at 16 h; 5e-4 starts a Base model."""
-    warmup_share: float = 0.08
-    """Of all steps."""
-    weight_decay: float = 0.01
-    anchor_weight: float = 0.0
-    """Pull towards the donor's weights (L2-SP): the gradient of anchor_weight / 2 × squared distance; 0 for none."""
-
-    def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or not 0 <= self.warmup_share < 1 or self.anchor_weight < 0:
-            raise ConfigError(
-                "optimiser: learning_rate must be above 0, warmup_share in [0, 1), anchor_weight at least 0"
-            )
 
 
 def read_info(folder: str | Path) -> dict[str, Any]:

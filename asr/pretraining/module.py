@@ -10,17 +10,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor, nn
+from torch import Tensor
 
 from asr.features import FeatureSettings
 from asr.pretraining.best_rq import BestRqObjective
-from asr.pretraining.config import (
-    EncoderConfig,
-    Objective,
-    ObjectiveConfig,
-    PretrainingOptimiserConfig,
-    Temperature,
-)
+from asr.pretraining.config import EncoderConfig, Objective, ObjectiveConfig, Temperature
 from asr.pretraining.contrastive import Loss
 from asr.pretraining.data import PretrainingBatch
 from asr.pretraining.encoders import MaskedEncoder
@@ -29,13 +23,11 @@ from asr.pretraining.guard import HealthGuard
 from asr.pretraining.health import GuardConfig, Health, LossSums
 from asr.pretraining.held_out import HeldOut
 from asr.pretraining.masking import SpanSettings, masked_positions, sample_spans
+from asr.pretraining.optimiser import Anchor, PretrainingOptimiserConfig, apply_rate, make_optimiser
 from signwave.errors import ConfigError
 from signwave.training.checkpoints import KeepCheckpoints
-from signwave.training.ctc_module import learning_rate_factor
 from signwave.training.data import DataModule
 from signwave.training.ranks import no_gradient
-
-_BETAS, _EPSILON = (0.9, 0.98), 1e-6  # of fairseq's recipes
 
 
 class Pretraining(pl.LightningModule):
@@ -89,11 +81,11 @@ class Pretraining(pl.LightningModule):
         """The health guard lowers it."""
         self.held_out = HeldOut(languages)
         self._sums = LossSums()
-        self._anchors: list[tuple[nn.Parameter, Tensor]] = []
+        self._anchor: Anchor | None = None
         if optimiser.anchor_weight and not anchored:
             raise ConfigError("optimiser.anchor_weight needs encoder.donor_dir: there is nothing to stay close to")
         if optimiser.anchor_weight:
-            self._anchors = [(p, p.detach().clone()) for p in encoder.parameters() if p.requires_grad]
+            self._anchor = Anchor(encoder.parameters(), optimiser.anchor_weight)
 
     @classmethod
     def of(
@@ -180,7 +172,8 @@ class Pretraining(pl.LightningModule):
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         for gradient in gradients:
             gradient.mul_(scale)
-        self._pull()
+        if self._anchor is not None:
+            self._anchor.pull()
         norm = float(torch.nn.utils.get_total_norm(gradients))
         self.health = Health(**{**vars(health), "gradient_norm": norm})
         for name, value in self.health.to_dict().items():
@@ -221,27 +214,15 @@ class Pretraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up and linear fall, stepped once an optimiser step."""
-        settings = self.optimiser
-        optimiser = torch.optim.AdamW(
-            [p for p in self.parameters() if p.requires_grad], lr=settings.learning_rate, betas=_BETAS, eps=_EPSILON,
-            weight_decay=settings.weight_decay,
-        )  # fmt: skip
         total = int(self.trainer.estimated_stepping_batches)
-        warmup_steps = round(settings.warmup_share * total)
-
-        def factor(step: int) -> float:
-            return self.rate_scale * learning_rate_factor(step, total, warmup_steps, "linear")
-
-        self._scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        optimiser, self._scheduler = make_optimiser(
+            self.parameters(), self.optimiser, total_steps=total, rate_scale=lambda: self.rate_scale
+        )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": self._scheduler, "interval": "step"}}
 
     def apply_rate(self) -> None:
-        """Put the scheduled rate into the optimiser again, after its state or `rate_scale` was changed."""
-        scheduler = self._scheduler
-        rates = [base * rule(scheduler.last_epoch)
-                 for base, rule in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]  # fmt: skip
-        for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+        """Put the rate into the optimiser again, after its state or `rate_scale` was changed."""
+        apply_rate(self._scheduler)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What isn't a weight."""
@@ -277,16 +258,6 @@ class Pretraining(pl.LightningModule):
             return vector
         reduced: Tensor = self.trainer.strategy.reduce(vector.to(self.device), reduce_op="sum")
         return reduced
-
-    def _pull(self) -> None:
-        """L2-SP: the gradient of anchor_weight / 2 × the squared distance to the donor."""
-        for number, (parameter, anchor) in enumerate(self._anchors):
-            if parameter.grad is None:
-                continue
-            if anchor.device != parameter.device:
-                anchor = anchor.to(parameter.device)  # noqa: PLW2901 - and kept there
-                self._anchors[number] = (parameter, anchor)
-            parameter.grad.add_(parameter.detach() - anchor, alpha=self.optimiser.anchor_weight)
 
 
 def _seed_of(seeds: Sequence[int]) -> int:

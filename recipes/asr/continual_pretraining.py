@@ -14,10 +14,11 @@ Without a donor: encoder.architecture.model_type=wav2vec2 and objective.kind=bes
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from asr.pretraining.config import TINY, EncoderConfig, ObjectiveConfig, PretrainingOptimiserConfig
+from asr.pretraining.config import TINY, EncoderConfig, ObjectiveConfig
 from asr.pretraining.data import MadeUpAudioConfig, PretrainingDataConfig
 from asr.pretraining.health import GuardConfig
 from asr.pretraining.module import Pretraining
+from asr.pretraining.optimiser import PretrainingOptimiserConfig
 from signwave.recipe import Parts, Recipe, main
 
 AnyPretraining = TypeVar("AnyPretraining", bound="ContinualPretraining")

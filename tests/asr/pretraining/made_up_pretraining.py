@@ -4,10 +4,11 @@ import os
 import signal
 from dataclasses import dataclass, field
 
-from asr.pretraining.config import TINY, EncoderConfig, ObjectiveConfig, PretrainingOptimiserConfig
+from asr.pretraining.config import TINY, EncoderConfig, ObjectiveConfig
 from asr.pretraining.data import MadeUpAudioConfig
 from asr.pretraining.health import GuardConfig
 from asr.pretraining.module import Pretraining
+from asr.pretraining.optimiser import PretrainingOptimiserConfig
 from signwave.recipe import Parts, Recipe, TrainConfig, main
 
 STILL = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0}
