@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr import datasets
-from asr.commands import leaks, manifests, score, similar, tokenizer
+from asr.commands import collect, leaks, manifests, score, similar, tokenizer
 from signwave import command
 from signwave.options import (
     AsJson,
@@ -36,6 +36,7 @@ CORPORA = ", ".join(sorted(module.name.replace("_", "-") for module in pkgutil.i
 app = new_app(
     "asr", "Speech recognition for languages with little labelled speech: prepare corpora, transcribe, score."
 )
+app.command("collect", epilog=collect.EXAMPLES)(collect.collect)
 app.command("duplicates", epilog=similar.DUPLICATES_EXAMPLES)(similar.duplicates)
 app.command("leaks", epilog=leaks.LEAKS_EXAMPLES)(leaks.leaks)
 app.command("manifest", epilog=manifests.MANIFEST_EXAMPLES)(manifests.manifest)

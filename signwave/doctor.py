@@ -56,6 +56,7 @@ FLOORS = (
     Floor("pose-format", "0.15", ".pose files", "poses"),
     Floor("sentencepiece", "0.2.1", "CVE-2026-1260: an older one overruns memory on a crafted model", "-"),
     Floor("espeakng-loader", "0.2.4", "synthesised speech", "tts"),
+    Floor("silero-vad", "6.2.3", "voice detection of `asr collect`", "curation"),
     Floor("tensorboard", "2.18", "training curves in the browser", "tensorboard"),
 )
 _TRIO = {"torch": (2, 11, 0), "torchvision": (0, 26, 0), "torchaudio": (2, 11, 0)}
