@@ -103,7 +103,7 @@ def segments_of(rows: Iterable[Row], language: str, closeness: Mapping[str, floa
                 scores |= _language_scores(measured["language"], language)
             if identity in closeness:
                 scores["closeness"] = closeness[identity]
-            found.append(Segment(identity, row["file"], row["source"], start, end, scores))
+            found.append(Segment(identity, row["file"], row["source"], start, end, dict(sorted(scores.items()))))
     return found
 
 
