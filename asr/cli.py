@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr import datasets
-from asr.commands import collect, leaks, manifests, score, similar, tokenizer
+from asr.commands import collect, donors, leaks, manifests, score, similar, tokenizer
 from signwave import command
 from signwave.options import (
     AsJson,
@@ -37,6 +37,7 @@ app = new_app(
     "asr", "Speech recognition for languages with little labelled speech: prepare corpora, transcribe, score."
 )
 app.command("collect", epilog=collect.EXAMPLES)(collect.collect)
+app.command("donors", epilog=donors.EXAMPLES)(donors.donors)
 app.command("duplicates", epilog=similar.DUPLICATES_EXAMPLES)(similar.duplicates)
 app.command("leaks", epilog=leaks.LEAKS_EXAMPLES)(leaks.leaks)
 app.command("manifest", epilog=manifests.MANIFEST_EXAMPLES)(manifests.manifest)
