@@ -39,7 +39,10 @@ def donors(
         list[str] | None, typer.Option(metavar="LANGUAGE=FILE", help="Phones separated by spaces or lines.")
     ] = None,
     encoder: Annotated[
-        Path | None, typer.Option(help="Speech encoder (transformers folder or our run) for the sound; else log-mel.")
+        Path | None,
+        typer.Option(
+            help="Speech encoder (transformers folder or our run) for the sound. Without one it is told, not counted."
+        ),
     ] = None,
     max_hours: Annotated[float, typer.Option(min=0.001, help="Hours of each language to listen to.")] = 5.0,
     gain: Annotated[
@@ -72,7 +75,11 @@ def donors(
         max_hours=max_hours,
     )
     curve = curves.fit(curves.read_points(gain)) if gain else None
-    mixture = Mixture(temperature=temperature, hours_power=hours_power)
+    mixture = Mixture(
+        atds=2.0 if encoder else 0.0,  # by log-mel it is told, but tells voices rather than languages
+        temperature=temperature,
+        hours_power=hours_power,
+    )
     found, failures = gather(given, mixture=mixture, curve=curve, quiet=quiet)
     for failure in failures:
         command.say(f"failed: {failure.message}")

@@ -42,7 +42,8 @@ class Mixture:
     """How evidence becomes one similarity, and similarity and hours a share of the batches.
 
     Attributes:
-        typology, atds, phones, script: weight of each kind of evidence in the similarity.
+        typology, atds, phones, script: weight of each kind of evidence in the similarity. That of ATDS is meant for a
+            speech encoder; by log-mel it tells voices and rooms apart rather than languages.
         temperature: of the similarity; low = only the closest.
         hours_power: 0 = every language alike, 1 = every hour alike.
     """
@@ -199,12 +200,14 @@ def _scripts(letters: Mapping[str, Mapping[str, int]], target: str, languages: S
 def _similarity(
     known: Mapping[str, Mapping[str, float]], mixture: Mixture, languages: Sequence[str]
 ) -> dict[str, float]:
-    weights = {kind: float(getattr(mixture, kind)) for kind, values in known.items() if values}
+    weights = {
+        kind: float(getattr(mixture, kind)) for kind, values in known.items() if values and getattr(mixture, kind)
+    }
     total = sum(weights.values())
     if not total:
         raise UserError(
-            "nothing is known about the donors; install lang2vec (signwave[donors]), or give --speech, --text or "
-            "--phones of the target and the donors"
+            "nothing is known about the donors; install lang2vec (signwave[donors]), or give --text, --phones, or "
+            "--speech with --encoder, of the target and the donors"
         )
     neutral = {kind: float(np.mean(list(known[kind].values()))) for kind in weights}
     return {
