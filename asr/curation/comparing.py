@@ -62,18 +62,20 @@ def find_copies(
         return [], False
     with open_clip_index(folder / "sound_index", Fingerprint()) as index:
         within = find_near_duplicates(index, clips, threshold=LOWEST_SCORE, quiet=quiet)
-        renamed = [_renamed(path, clip) for path, clip in others]
-        across = find_near_duplicates(index, clips, against=renamed, threshold=LOWEST_SCORE, quiet=quiet)
+        leaks, sides = [], [within.embedded]
+        if others:
+            renamed = [_renamed(path, clip) for path, clip in others]
+            across = find_near_duplicates(index, clips, against=renamed, threshold=LOWEST_SCORE, quiet=quiet)
+            leaks, sides = across.pairs, [within.embedded, *([across.against] if across.against else [])]
         seconds = {
             clip.id: index.seconds(stamp)
-            for side in (within.embedded, across.against)
-            if side is not None
+            for side in sides
             for clip, stamp in zip(side.clips, side.stamps, strict=True)
             if stamp
         }
     _write(folder / _COPIES, within.pairs, seconds)
-    _write(folder / _LEAKS, across.pairs, seconds)
-    failures = [*within.embedded.failures, *(across.against.failures if across.against else [])]
+    _write(folder / _LEAKS, leaks, seconds)
+    failures = [failure for side in sides for failure in side.failures]
     if not failures:
         _set_fresh(folder / _LEAKS, key)
     return failures, True

@@ -139,7 +139,7 @@ def test_a_killed_run_goes_on_where_it_was(
     voice = babble(40.0)
     for number in range(20):
         first, second = voice[32_000 * number :][:40_000], babble(2.5, 100 + number)
-        raw(f"{number:02d}.wav", pause(1.0), first, pause(2.0), second, pause(40.0))
+        raw(f"{number:02d}.wav", pause(1.0), first, pause(2.0), second, pause(15.0))
     code = "import sys; from asr.cli import main; sys.exit(main())"
     settings = ["measure.voice=energy", "keep.min_bandwidth_hz=1000", "keep.min_snr_db=3"]
     arguments = ["collect", str(tmp_path / "raw"), str(tmp_path / "out"), "--language", "fa", *settings]
