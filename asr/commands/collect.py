@@ -25,7 +25,7 @@ def collect(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for scores, manifest and report; kept and grown.")],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]…", help="measure.… (how to cut), keep.… (thresholds): see docs."),
+        typer.Argument(metavar="[key=value]…", help="Such as keep.min_snr_db=5, measure.max_seconds=20."),
     ] = None,
     language: Annotated[str, typer.Option(help="Code of the language wanted.")] = "",
     config: Annotated[Path | None, typer.Option(help="YAML with such settings.")] = None,

@@ -114,8 +114,9 @@ def collect(request: Request) -> Collected:
         if request.rescreen:
             journal = Journal(request.out, Journal.settings_in(request.out))
         else:
-            journal = Journal(request.out, _resolved(request.settings.measure).to_dict())
-            num_new = _measure(request, journal)
+            measure = _resolved(request.settings.measure)
+            journal = Journal(request.out, measure.to_dict())
+            num_new = _measure(request, measure, journal)
             failures = _compare(request, journal.rows)
         return _decide(request, journal.rows, failures, num_new)
 
@@ -132,7 +133,7 @@ def _resolved(settings: MeasureSettings) -> MeasureSettings:
     return replace(settings, voice=kind)
 
 
-def _measure(request: Request, journal: Journal) -> int:
+def _measure(request: Request, settings: MeasureSettings, journal: Journal) -> int:
     """Measure what is new or has changed."""
     rows = list(_files(request.raw))
     if not rows:
@@ -140,7 +141,7 @@ def _measure(request: Request, journal: Journal) -> int:
     journal.keep_only({row["file"] for row in rows})
     waiting = [row for row in rows if not journal.is_done(row)]
     waiting.sort(key=lambda row: -row["size"])  # long ones first, or the last one keeps all but one process waiting
-    function = Measure(_resolved(request.settings.measure))
+    function = Measure(settings)
     if not request.num_workers:
         results = run_here(function, waiting)
     elif request.engine == "ray":
