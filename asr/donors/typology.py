@@ -8,9 +8,9 @@ data files are opened.
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import json
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ class Uriel:
     @staticmethod
     def is_there() -> bool:
         """Whether the package is installed."""
-        return importlib.util.find_spec("lang2vec") is not None
+        return _data_folder() is not None
 
     @classmethod
     def load(cls) -> Uriel:
@@ -72,10 +72,9 @@ class Uriel:
             UserError: it isn't installed.
             ArtefactError: its files aren't what they were in 1.1.2.
         """
-        spec = importlib.util.find_spec("lang2vec")
-        if spec is None or spec.origin is None:
+        folder = _data_folder()
+        if folder is None:
             raise UserError("typology needs the package 'lang2vec'; run: pip install 'signwave[donors]'")
-        folder = Path(spec.origin).parent / "data"
         try:
             with np.load(folder / "feature_predictions.npz") as stored:
                 names, languages, values = list(map(str, stored["feats"])), stored["langs"], stored["data"][:, :, 0]
@@ -130,3 +129,14 @@ class Uriel:
 def _cosine_distance(one: Floats, other: Floats) -> float:
     norms = float(np.linalg.norm(one) * np.linalg.norm(other))
     return max(0.0, 1.0 - float(one @ other) / norms) if norms else 1.0
+
+
+def _data_folder() -> Path | None:
+    """Where lang2vec's data lie.
+
+    Its metadata say so. The import system would find the script lang2vec.py, which lies beside the command `asr`.
+    """
+    try:
+        return Path(str(metadata.distribution("lang2vec").locate_file("lang2vec/data")))
+    except metadata.PackageNotFoundError:
+        return None

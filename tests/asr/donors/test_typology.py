@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -67,13 +68,24 @@ def test_codes(uriel: Uriel) -> None:
 
 
 def test_without_the_package_and_with_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(typology.importlib.util, "find_spec", lambda _: None)
-    assert not Uriel.is_there()
-    with pytest.raises(UserError, match=r"pip install 'signwave\[donors\]'"):
-        Uriel.load()
-    (tmp_path / "data").mkdir()
-    np.savez(tmp_path / "data/feature_predictions.npz", langs=np.array(["aaa"]))
-    spec = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
-    monkeypatch.setattr(typology.importlib.util, "find_spec", lambda _: spec)
+    def missing(name: str) -> metadata.Distribution:
+        raise metadata.PackageNotFoundError(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metadata, "distribution", missing)
+        assert not Uriel.is_there()
+        with pytest.raises(UserError, match=r"pip install 'signwave\[donors\]'"):
+            Uriel.load()
+    np.savez(tmp_path / "feature_predictions.npz", langs=np.array(["aaa"]))
+    monkeypatch.setattr(typology, "_data_folder", lambda: tmp_path)
     with pytest.raises(ArtefactError, match=r"lang2vec 1\.1\.2"):
         Uriel.load()
+
+
+def test_the_script_of_the_same_name_does_not_hide_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip puts lang2vec.py beside the command `asr`, whose folder is the first that Python imports from."""
+    if not Uriel.is_there():
+        pytest.skip("lang2vec is not installed")
+    (tmp_path / "lang2vec.py").write_text("raise SystemExit('a script')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert Uriel.load().code("fa") == "pes"
