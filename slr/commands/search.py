@@ -58,7 +58,7 @@ def search(
     if captions and (video is None or html is not None):
         raise UserError("--captions ranks captions for a --video, and makes no page; give --video FILE and no --html")
     from slr.retrieval.search import page as search_page
-    from slr.retrieval.search.filters import parse_where
+    from slr.retrieval.search.filters import parse_where, why_empty
     from slr.retrieval.search.media_query import clip_of
 
     retriever, opened = open_both(index, model, device, None)
@@ -80,7 +80,7 @@ def search(
         search_page.write(html, answer)
         if not quiet:
             command.say(f"{html}: written")
-    typer.echo(to_json(answer.to_dict()) if as_json else _table(answer))
+    typer.echo(to_json(answer.to_dict()) if as_json else _table(answer) or why_empty(opened, options["where"]))
     return command.EXIT_DONE
 
 
@@ -101,4 +101,4 @@ def _table(answer: "Answer") -> str:
         f"{place:3d}  {hit.score:.3f}  {hit.start_seconds:6.2f}-{hit.end_seconds:6.2f} s  {hit.id}  {hit.path}"
         for place, hit in enumerate(answer.hits, start=1)
     ]
-    return "\n".join(lines) or "no clip in the index that passes the filter"
+    return "\n".join(lines)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from signwave.errors import UserError
-from signwave.index.interface import Between
+from signwave.index.interface import Between, VectorIndex
 
 KEYS = ("person", "language", "group", "corpus", "date", "seconds", "split")
 """What the index knows of every clip; tags that were given to `slr index` are keys too."""
 _NUMBERS = ("seconds",)
 _RANGE = ".."
+_NOT_FILTERED = ("path", "text", "start_seconds", "end_seconds")
 
 
 def parse_where(filters: Sequence[str]) -> dict[str, Any]:
@@ -51,6 +52,23 @@ def _number(text: str, key: str, value: str) -> Any:
         return float(value)
     except ValueError:
         raise UserError(f"--where {text}: '{value}' is no number; {key} is in seconds, like {key}=2..5") from None
+
+
+def why_empty(index: VectorIndex, where: Mapping[str, Any] | None) -> str:
+    """What to tell when a search found nothing: maybe no clip has a key that was filtered by."""
+    told = "no clip in the index passes the filter"
+    # One after the other: a million payloads at once would be gigabytes.
+    unseen, keys = set(where or ()), set()
+    for identity in index.ids:
+        row = index.row_of(identity)
+        if row is None or not unseen:
+            continue
+        payload = index.payload(row)
+        unseen -= payload.keys()
+        keys |= {key for key, value in payload.items() if isinstance(value, str | float) and key not in _NOT_FILTERED}
+    if not unseen:
+        return told
+    return f"{told}: none has {', '.join(sorted(unseen))}; they have {', '.join(sorted(keys))}"
 
 
 def parse_tags(tags: Sequence[str]) -> dict[str, str]:

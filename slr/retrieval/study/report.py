@@ -18,7 +18,9 @@ from slr.retrieval.evaluation.measured import DIRECTIONS, SHORT
 def write(found: Mapping[str, Any], out: Path, name: str) -> str:
     """Write NAME.json, with the command and what it ran on, NAME.md and NAME.png; returns the table."""
     out.mkdir(parents=True, exist_ok=True)
-    document = {"command": shlex.join(["python", *sys.argv]), "environment": environment(), **found}
+    # As one types it in the repository, wherever that lies.
+    script = "/".join(Path(sys.argv[0]).parts[-3:])
+    document = {"command": shlex.join(["python", script, *sys.argv[1:]]), "environment": environment(), **found}
     write_json(out / f"{name}.json", document)
     text = table(found)
     atomic_write(out / f"{name}.md", text)

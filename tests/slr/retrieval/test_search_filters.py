@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from signwave.errors import UserError
+from signwave.index import Index
 from signwave.index.interface import Between
-from slr.retrieval.search.filters import parse_tags, parse_where
+from slr.retrieval.search.filters import parse_tags, parse_where, why_empty
 from slr.retrieval.search.media_query import clip_of
 
 
@@ -53,3 +57,13 @@ def test_a_clip_or_a_span_of_one() -> None:
     assert (whole.kind, pose.kind) == ("video", "pose")
     with pytest.raises(UserError, match="ends before it begins"):
         clip_of("talk.mp4@4-2")
+
+
+def test_a_key_that_no_clip_has_is_named(tmp_path: Path) -> None:
+    payload = [{"person": "ann", "seconds": 2.0, "path": "a.mp4"}, {"person": "bob", "seconds": 3.0, "corpus": "mine"}]
+    index = Index.build(tmp_path / "index", np.eye(2, dtype=np.float32), ["a", "b"], payload, info={"model_digest": "0" * 64})
+    assert why_empty(index, {"person": "eve"}) == "no clip in the index passes the filter"
+    assert why_empty(index, None) == "no clip in the index passes the filter"
+    assert why_empty(index, {"persn": "ann", "corpus": "x"}) == (
+        "no clip in the index passes the filter: none has persn; they have corpus, person, seconds"
+    )
