@@ -61,7 +61,9 @@ def test_a_clip_or_a_span_of_one() -> None:
 
 def test_a_key_that_no_clip_has_is_named(tmp_path: Path) -> None:
     payload = [{"person": "ann", "seconds": 2.0, "path": "a.mp4"}, {"person": "bob", "seconds": 3.0, "corpus": "mine"}]
-    index = Index.build(tmp_path / "index", np.eye(2, dtype=np.float32), ["a", "b"], payload, info={"model_digest": "0" * 64})
+    index = Index.build(
+        tmp_path / "index", np.eye(2, dtype=np.float32), ["a", "b"], payload, info={"model_digest": "0" * 64}
+    )
     assert why_empty(index, {"person": "eve"}) == "no clip in the index passes the filter"
     assert why_empty(index, None) == "no clip in the index passes the filter"
     assert why_empty(index, {"persn": "ann", "corpus": "x"}) == (
