@@ -1,177 +1,39 @@
-"""Speech for CTC training: manifests to padded batches, with augmentation that is seeded per clip and epoch.
-
-Augmentation acts on audio (joining clips, speed, level, noise) and on features (SpecAugment), in this order, and only
-in training. All of it is drawn from the seed of the draw, so a resumed run sees the same clips as an uninterrupted one.
-"""
+"""A prepared corpus for CTC training: which clips, which tokens, and the splits as batches."""
 
 # no `from __future__ import annotations`: OmegaConf reads the types of the fields
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from asr.augment import Audio, AugmentConfig, mask_features, vary_audio
-from asr.features import SAMPLE_RATE_HZ, FeatureSettings, extract
+from asr.augment import Audio, AugmentConfig
+from asr.features import SAMPLE_RATE_HZ, FeatureSettings
+from asr.speech_dataset import ReadAudio, SpeechDataset, normalised_text, read_clip
 from asr.text import ANY, for_language
+from asr.tokenizers.tokenizer import Tokenizer
 from signwave import manifest
-from signwave.errors import ConfigError, LabelError, UserError
+from signwave.errors import ConfigError
 from signwave.manifest import Clip
-from signwave.sampling import Draw
-from signwave.text import Normaliser, Vocabulary
-from signwave.training.ctc_module import CtcBatch
+from signwave.text import SPACE_TOKEN, Normaliser, Vocabulary
 from signwave.training.data import DataModule
+
+__all__ = [
+    "ReadAudio", "SpeechData", "SpeechDataConfig", "SpeechDataset", "ToneDataConfig", "normalised_text", "read_clip",
+    "tone_audio",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
-ReadAudio = Callable[[Clip], Audio]
-
-
-class SpeechItem(NamedTuple):
-    """One clip ready for a batch.
-
-    features: (S,) float32 or (T, D) float32.
-    labels: (N,) int64.
-    """
-
-    id: str
-    features: Tensor
-    labels: Tensor
-
-
-class SpeechDataset:
-    """Clips of one split.
-
-    Args:
-        clips: rows of a manifest, with transcripts.
-        vocabulary: of the transcripts after normalisation.
-        settings: features the encoder takes.
-        normaliser: for every clip; None takes the one of each clip's language.
-        augment: for training; None leaves clips as they are.
-        read: gives (S,) float32 audio at 16 kHz; default reads the clip's file.
-        cache_hours: keep up to this much decoded audio in the memory of each loader process (0.23 GB an hour).
-        max_seconds: slowing a clip down doesn't make it longer than this; None = no limit.
-    """
-
-    def __init__(
-        self,
-        clips: Sequence[Clip],
-        *,
-        vocabulary: Vocabulary,
-        settings: FeatureSettings,
-        normaliser: Normaliser | None = None,
-        augment: AugmentConfig | None = None,
-        read: ReadAudio | None = None,
-        cache_hours: float = 0.0,
-        max_seconds: float | None = None,
-    ) -> None:
-        self.clips = list(clips)
-        self.vocabulary = vocabulary
-        self.settings = settings
-        self.augment = augment
-        self.texts = [normalised_text(clip, normaliser) for clip in self.clips]
-        """Normalised transcripts, in the order of the clips."""
-        self._read = read or read_clip
-        self._cache: dict[int, Audio] = {}
-        self._cache_samples = int(cache_hours * 3600 * SAMPLE_RATE_HZ)
-        self._max_samples = None if max_seconds is None else int(max_seconds * SAMPLE_RATE_HZ)
-        self.num_samples = [_num_samples(clip) for clip in self.clips]
-        """16 kHz samples of each clip."""
-
-    @property
-    def lengths(self) -> list[int]:
-        """Feature frames of each clip (samples for waveforms): what a batch's budget counts."""
-        return [self.settings.num_frames(size) for size in self.num_samples]
-
-    @property
-    def hours(self) -> float:
-        """Length of all clips."""
-        return sum(self.num_samples) / SAMPLE_RATE_HZ / 3600
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def plain_item(self, index: int) -> SpeechItem:
-        """A clip as it is, without augmentation."""
-        return self._item(index, extract(self._audio(index), self.settings), self.texts[index])
-
-    def __getitem__(self, draw: Draw) -> SpeechItem:
-        audio, text = self._audio(draw.index), self.texts[draw.index]
-        if self.augment is None:
-            return self._item(draw.index, extract(audio, self.settings), text)
-        rng = np.random.default_rng(draw.seed)
-        audio, text = self._joined(audio, text, self.augment, rng)
-        features = extract(vary_audio(audio, self.augment, rng, max_samples=self._max_samples), self.settings)
-        return self._item(draw.index, mask_features(features, self.settings, self.augment, rng), text)
-
-    def collate(self, items: list[SpeechItem]) -> CtcBatch:
-        """Pad with zeros on the right."""
-        return CtcBatch(
-            inputs=pad_sequence([item.features for item in items], batch_first=True),
-            num_frames=torch.tensor([len(item.features) for item in items]),
-            labels=pad_sequence([item.labels for item in items], batch_first=True),
-            num_labels=torch.tensor([len(item.labels) for item in items]),
-            ids=tuple(item.id for item in items),
-        )
-
-    def _item(self, index: int, features: Tensor, text: str) -> SpeechItem:
-        clip = self.clips[index]
-        try:
-            labels = self.vocabulary.encode(text)
-        except LabelError as error:
-            raise LabelError(
-                f"clip '{clip.id}' ({clip.path}): {error}; leave the clip out or extend the vocabulary"
-            ) from None
-        return SpeechItem(clip.id, features, torch.tensor(labels, dtype=torch.int64))
-
-    def _joined(self, audio: Audio, text: str, config: AugmentConfig, rng: np.random.Generator) -> tuple[Audio, str]:
-        """The clip, sometimes followed by another short one; one that can't be read is reported at its own turn."""
-        limit = int(config.join_max_seconds * SAMPLE_RATE_HZ)
-        other = int(rng.integers(len(self.clips)))
-        if rng.random() >= config.join_probability or len(audio) + self.num_samples[other] > limit:
-            return audio, text
-        try:
-            return np.concatenate([audio, self._audio(other)]), f"{text} {self.texts[other]}"
-        except UserError:
-            return audio, text
-
-    def _audio(self, index: int) -> Audio:
-        if index in self._cache:
-            return self._cache[index]
-        audio = self._read(self.clips[index])
-        if self._cache_samples >= len(audio):
-            self._cache_samples -= len(audio)
-            self._cache[index] = audio
-        return audio
-
-
-def normalised_text(clip: Clip, normaliser: Normaliser | None = None) -> str:
-    """The transcript as the model is to write it."""
-    return (normaliser or for_language(clip.language))(clip.text)
-
-
-def read_clip(clip: Clip) -> Audio:
-    """Decode a clip: (S,) float32 in [-1, 1], 16 kHz mono."""
-    from signwave.media.audio import read_audio
-
-    return read_audio(clip.path, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds)
-
-
-def _num_samples(clip: Clip) -> int:
-    seconds = clip.duration_seconds
-    if seconds is None:
-        raise ConfigError(f"clip '{clip.id}' has no length; make the manifest with `asr prepare`, which measures it")
-    return max(1, round(seconds * SAMPLE_RATE_HZ))
+_NAMED_AT_MOST = 5
 
 
 @dataclass
 class SpeechDataConfig:
-    """A prepared corpus: the folder that `asr prepare` wrote, with train, dev and, for the figures, test."""
+    """A prepared corpus: the folder that `asr prepare` wrote, with train, for choosing dev, for the figures test."""
 
     manifest_dir: str = ""
     """Folder with train.jsonl.gz, dev.jsonl.gz and test.jsonl.gz."""
@@ -183,15 +45,34 @@ class SpeechDataConfig:
     """Longer training clips are left out, and none is slowed down beyond it."""
     cache_hours: float = 2.0
     """Decoded audio that each loader process keeps in memory, 0.23 GB an hour."""
+    tokenizer: str = ""
+    """Folder or run that holds the tokenizer.json of `asr tokenizer train`; empty takes the characters of the training
+    texts."""
+    vary_cuts: bool = False
+    """Cut a training text into other pieces each time: subword regularisation."""
+    min_character_count: int = 1
+    """Characters that the training texts hold less often get no token, and clips with them are left out: stray letters
+    of other scripts would each have a row that is hardly ever trained."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        if self.min_character_count < 1 or self.max_seconds <= 0 or self.cache_hours < 0:
+            raise ConfigError(
+                "data: min_character_count must be at least 1, max_seconds above 0 and cache_hours at least 0"
+            )
 
     def clips(self, split: str) -> list[Clip]:
         """Rows of a split.
 
+        Returns:
+            None of "dev" or "test" where there is no such manifest: then nothing is chosen, or no figure given.
+
         Raises:
-            ConfigError: the folder or the split is missing; says which command makes it.
+            ConfigError: the folder or "train" is missing; says which command makes it.
         """
         path = Path(self.manifest_dir) / f"{split}.jsonl.gz"
+        if split != "train" and not path.exists():
+            return []
         if not self.manifest_dir or not path.is_file():
             raise ConfigError(f"data.manifest_dir={self.manifest_dir}: no {split}.jsonl.gz there; make it with: "
                               f"{self.how_to_prepare} {self.manifest_dir or 'OUT_DIR'}")  # fmt: skip
@@ -250,7 +131,8 @@ class SpeechData(DataModule):
     """The splits of a corpus with what was learnt from their texts.
 
     Attributes:
-        vocabulary: characters of the training texts.
+        vocabulary: of the tokenizer, or the characters of the training texts.
+        tokenizer: None where tokens are characters.
         normaliser: of the corpus' language, or the one for any language where there are several.
         lm_texts: normalised training texts.
         groups: clip id → groups for the figures: its language, where there are several.
@@ -258,6 +140,7 @@ class SpeechData(DataModule):
     """
 
     vocabulary: Vocabulary
+    tokenizer: Tokenizer | None
     normaliser: Normaliser
     lm_texts: list[str]
     groups: dict[str, tuple[str, ...]]
@@ -268,50 +151,78 @@ def _speech_data(
     clips: dict[str, list[Clip]], config: SpeechDataConfig, settings: FeatureSettings, *,
     read: ReadAudio | None, budget: int, seed: int, num_workers: int,
 ) -> SpeechData:  # fmt: skip
+    if not clips["train"]:
+        raise ConfigError(
+            f"data.manifest_dir={config.manifest_dir}: no training clip is left (data.language={config.language}, "
+            f"data.max_seconds={config.max_seconds:g}); {_languages_of(config)}"
+        )
     languages = sorted({clip.language for clip in clips["train"]})
-    texts = [normalised_text(clip) for clip in clips["train"]]
-    vocabulary = Vocabulary.build(texts, unit="char")
+    tokenizer = Tokenizer.load(config.tokenizer) if config.tokenizer else None
+    normaliser = tokenizer.normaliser if tokenizer else None
+    texts = [normalised_text(clip, normaliser) for clip in clips["train"]]
+    vocabulary = tokenizer.vocabulary if tokenizer else _characters(texts, config.min_character_count)
     train, dev, test = (
         SpeechDataset(
-            _spellable(clips[split], vocabulary), vocabulary=vocabulary, settings=settings, read=read,
-            augment=config.augment if split == "train" else None, cache_hours=config.cache_hours,
-            max_seconds=config.max_seconds,
+            _spellable(clips[split], tokenizer or vocabulary, normaliser, split), vocabulary=vocabulary,
+            settings=settings, read=read, augment=config.augment if split == "train" else None,
+            cache_hours=config.cache_hours, max_seconds=config.max_seconds, normaliser=normaliser,
+            tokenizer=tokenizer, vary_cuts=config.vary_cuts,
         )
         for split in SPLITS
     )  # fmt: skip
     data = SpeechData(
         train,
-        dev,
-        test,
+        dev if len(dev) else None,
+        test if len(test) else None,
         budget=budget,
         seed=seed,
         num_workers=num_workers,
         rate_hz=SAMPLE_RATE_HZ / settings.samples_per_frame,
     )
-    data.vocabulary, data.lm_texts = vocabulary, train.texts
-    data.normaliser = for_language(languages[0]) if len(languages) == 1 else ANY
+    data.vocabulary, data.tokenizer, data.lm_texts = vocabulary, tokenizer, train.texts
+    data.normaliser = normaliser or (for_language(languages[0]) if len(languages) == 1 else ANY)
     data.groups = {clip.id: _groups(clip) for clip in test.clips} if len(languages) > 1 else {}
     data.info = {
         "language": languages[0] if len(languages) == 1 else "", "languages": languages,
         "hours_train": round(train.hours, 4),
         "num_clips_train": len(train), "normalisers": {code: for_language(code).to_dict() for code in languages},
         "num_test_texts_in_train": len(set(test.texts) & set(train.texts)),
+        "num_train_clips_left_out": len(clips["train"]) - len(train),
         "num_test_clips_left_out": len(clips["test"]) - len(test),
     }  # fmt: skip
     return data
 
 
-def _spellable(clips: list[Clip], vocabulary: Vocabulary) -> list[Clip]:
-    """Clips whose text the vocabulary can spell; the others are named in the log."""
-    kept = []
+def _languages_of(config: SpeechDataConfig) -> str:
+    path = Path(config.manifest_dir) / "train.jsonl.gz"
+    counts = Counter(clip.language or "(none)" for clip in manifest.read(path)) if path.is_file() else Counter[str]()
+    return f"train.jsonl.gz holds {', '.join(f'{code}: {n}' for code, n in counts.most_common()) or 'no clip'}"
+
+
+def _characters(texts: Sequence[str], min_count: int) -> Vocabulary:
+    """The characters of the training texts that occur often enough."""
+    counts = Counter(char for text in texts for char in SPACE_TOKEN.join(text.split()))
+    return Vocabulary.build(["".join(char for char, count in counts.items() if count >= min_count)], unit="char")
+
+
+def _spellable(
+    clips: list[Clip], speller: Tokenizer | Vocabulary, normaliser: Normaliser | None, split: str
+) -> list[Clip]:
+    """Clips whose text the vocabulary can spell; the log counts the others and names the first."""
+    kept, left_out = [], []
     for clip in clips:
-        unknown = vocabulary.unknown(normalised_text(clip))
+        unknown = speller.unknown(normalised_text(clip, normaliser))
         if unknown:
-            log.warning(
-                "clip '%s' left out: its text holds %s, which no training text does", clip.id, sorted(set(unknown))
-            )
+            left_out.append(f"'{clip.id}' with {' '.join(sorted(set(unknown)))}")
         else:
             kept.append(clip)
+    if left_out:
+        more = f" and {len(left_out) - _NAMED_AT_MOST} more" if len(left_out) > _NAMED_AT_MOST else ""
+        log.warning("%s: %d of %d clips left out, their texts hold what the vocabulary doesn't: %s%s", split,
+                    len(left_out), len(clips), ", ".join(left_out[:_NAMED_AT_MOST]), more)  # fmt: skip
+    if clips and not kept:
+        raise ConfigError(f"{split}: the vocabulary can spell none of {len(clips)} clips, e.g. {left_out[0]}; "
+                          "check that the tokenizer and the corpus are of one language")  # fmt: skip
     return kept
 
 

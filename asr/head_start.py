@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.data import SpeechDataset, SpeechItem
 from asr.features import SAMPLE_RATE_HZ
 from asr.models.speech_ctc import SpeechCtc
+from asr.speech_dataset import SpeechDataset, SpeechItem
 from signwave.ctc import ctc_loss
 from signwave.errors import UserError
 from signwave.sampling import BudgetBatchSampler

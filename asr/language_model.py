@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 from asr.decoding import BLANK_SKIP, make_fusion
+from asr.tokenizers.tokenizer import Tokenizer
 from signwave import metrics
 from signwave.ctc import BeamOptions, NgramLm, beam_search
 from signwave.errors import ConfigError
@@ -26,6 +27,7 @@ class LanguageModelConfig:
     order: int = 7
     """Longest n-gram; 0 trains none."""
     unit: Literal["char", "word"] = "char"
+    """Of characters (or of pieces, where a tokenizer makes such), or of words."""
     beam_size: int = 16
     weights: list[float] = field(default_factory=lambda: [0.5, 0.7, 0.9, 1.1])
     token_bonuses: list[float] = field(default_factory=lambda: [0.4, 0.7, 1.0, 1.3])
@@ -70,11 +72,26 @@ class Decoder(NamedTuple):
         return texts
 
 
-def train_lm(texts: Sequence[str], vocabulary: Vocabulary, *, order: int, unit: Literal["char", "word"]) -> NgramLm:
-    """Estimate a model on normalised texts."""
+def train_lm(
+    texts: Sequence[str],
+    vocabulary: Vocabulary,
+    *,
+    order: int,
+    unit: Literal["char", "word"],
+    tokenizer: Tokenizer | None = None,
+) -> NgramLm:
+    """Estimate a model on normalised texts.
+
+    Args:
+        texts: what is said.
+        vocabulary: of the recogniser.
+        order: longest n-gram.
+        unit: "char" for one of the vocabulary's tokens, "word" for one of words.
+        tokenizer: where the tokens are pieces.
+    """
     if unit == "word" or vocabulary.unit == "word":
         return NgramLm.train([text.split() for text in texts], order=order)
-    sentences = [list(SPACE_TOKEN.join(text.split())) for text in texts]
+    sentences = [tokenizer.tokens(text) if tokenizer else list(SPACE_TOKEN.join(text.split())) for text in texts]
     return NgramLm.train(sentences, order=order, vocabulary=[token for token in vocabulary.tokens[1:]])
 
 

@@ -18,6 +18,8 @@ from asr.features import SAMPLE_RATE_HZ, FeatureSettings
 from asr.head_start import train_head
 from asr.language_model import Decoder, LanguageModelConfig, Scored, choose_decoder, train_lm
 from asr.models.speech_ctc import SpeechCtc, SpeechCtcConfig
+from asr.tokenizers.tokenizer import FILE as TOKENIZER_FILE
+from asr.tokenizers.tokenizer import Tokenizer
 from signwave import bundle, metrics
 from signwave.batch import Encoded
 from signwave.ctc import CtcLoss, NgramLm, ctc_loss, greedy
@@ -64,6 +66,7 @@ class SpeechRecognition(CtcModule):
         head_learning_rate: in these passes.
         settings: features the encoder takes; stored in the bundle.
         arguments: of SpeechCtc, stored in the bundle.
+        tokenizer: where the vocabulary's tokens are pieces; stored in the bundle.
         kwargs: of CtcModule.
     """
 
@@ -80,6 +83,7 @@ class SpeechRecognition(CtcModule):
         groups: Mapping[str, Sequence[str]] | None = None,
         head_epochs: int = 0,
         head_learning_rate: float = 5e-3,
+        tokenizer: Tokenizer | None = None,
         **kwargs: Any,
     ) -> None:
         config = {"features": settings.to_dict(), "model": dict(arguments)}
@@ -88,6 +92,10 @@ class SpeechRecognition(CtcModule):
         self._lm_settings = lm or LanguageModelConfig(order=0)
         self._groups = dict(groups or {})
         self._head_epochs, self._head_learning_rate = head_epochs, head_learning_rate
+        self._tokenizer = tokenizer
+        if tokenizer and tokenizer.pieces and self._lm_settings.order and self._lm_settings.unit == "word":
+            raise ConfigError("lm.unit=word: pieces can't be looked up in a model of words; take lm.unit=char, then "
+                              "it is a model of pieces")  # fmt: skip
         self._lm: NgramLm | None = None
         self._decoder: Decoder | None = None
         self._outputs: dict[str, Scored] = {}
@@ -145,6 +153,7 @@ class SpeechRecognition(CtcModule):
             lm_texts=data.lm_texts,
             lm=lm,
             groups=data.groups,
+            tokenizer=data.tokenizer,
             head_epochs=optimiser.head_epochs,
             head_learning_rate=optimiser.head_learning_rate,
             vocabulary=data.vocabulary,
@@ -162,7 +171,8 @@ class SpeechRecognition(CtcModule):
         settings = self._lm_settings
         if not (self._lm_texts and settings.order):
             return
-        self._lm = train_lm(self._lm_texts, self.vocabulary, order=settings.order, unit=settings.unit)
+        self._lm = train_lm(self._lm_texts, self.vocabulary, order=settings.order, unit=settings.unit,
+                            tokenizer=self._tokenizer)  # fmt: skip
         datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 - Lightning sets it at run time
         held_out: dict[str, Scored] = {}
         for batch in datamodule.val_dataloader() if datamodule.splits["val"] is not None else ():
@@ -196,6 +206,8 @@ class SpeechRecognition(CtcModule):
         info = {"stride_seconds": self.encoder.stride_seconds, "sample_rate_hz": SAMPLE_RATE_HZ, **self.bundle_info}
         with tempfile.TemporaryDirectory() as temporary:
             files = {}
+            if self._tokenizer is not None:
+                files[TOKENIZER_FILE] = self._tokenizer.save(temporary)
             if self._lm is not None and self._decoder is not None:
                 info["decoder"] = self._decoder._asdict()
                 files[LM_FILE] = Path(temporary) / LM_FILE

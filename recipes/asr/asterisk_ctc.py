@@ -9,36 +9,15 @@ WER 0.40, CER 0.125 greedy; 0.28 h of training audio, 340 steps, 316 s on one sh
 One voice in a studio, and prompts that resemble each other: the figure says nothing about other voices or subjects.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
-from asr.data import SpeechDataConfig, ToneDataConfig
-from asr.language_model import LanguageModelConfig
-from asr.models.speech_ctc import TINY, SpeechCtcConfig
-from asr.recognition import OptimiserConfig, SpeechRecognition
-from signwave.recipe import Parts, Recipe, main
-
-AnyAsterisk = TypeVar("AnyAsterisk", bound="AsteriskCtc")
+from asr.corpus_recipe import CorpusCtc
+from signwave.recipe import main
 
 
 @dataclass
-class AsteriskCtc(Recipe):
+class AsteriskCtc(CorpusCtc):
     """Telephone prompts with CTC on a donor encoder."""
-
-    data: SpeechDataConfig = field(default_factory=SpeechDataConfig)
-    model: SpeechCtcConfig = field(default_factory=SpeechCtcConfig)
-    lm: LanguageModelConfig = field(default_factory=LanguageModelConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
-
-    def build(self) -> Parts:
-        settings = self.model.features()
-        speech = self.data.build(settings, budget=self.train.budget, seed=self.seed, num_workers=self.train.num_workers)
-        return speech, SpeechRecognition.of(self.model, speech, lm=self.lm, optimiser=self.optimiser, name=self.name)
-
-    def smoke(self: AnyAsterisk) -> AnyAsterisk:
-        return replace(
-            super().smoke(), data=ToneDataConfig(), model=replace(self.model, donor_dir="", architecture=TINY)
-        )
 
 
 if __name__ == "__main__":

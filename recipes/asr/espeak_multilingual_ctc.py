@@ -9,38 +9,21 @@ A synthesiser reads sentences from templates: the figures show that the multilin
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
-from asr.data import ToneDataConfig
+from asr.corpus_recipe import CorpusCtc
 from asr.datasets.synthetic import EspeakDataConfig
-from asr.language_model import LanguageModelConfig
-from asr.models.speech_ctc import TINY, SpeechCtcConfig
-from asr.recognition import OptimiserConfig, SpeechRecognition
-from signwave.recipe import Parts, Recipe, main
-
-AnyEspeak = TypeVar("AnyEspeak", bound="EspeakMultilingualCtc")
+from signwave.recipe import Parts, main
 
 
 @dataclass
-class EspeakMultilingualCtc(Recipe):
+class EspeakMultilingualCtc(CorpusCtc):
     """Three languages in one script, synthetic speech."""
 
     data: EspeakDataConfig = field(default_factory=EspeakDataConfig)
-    model: SpeechCtcConfig = field(default_factory=SpeechCtcConfig)
-    lm: LanguageModelConfig = field(default_factory=LanguageModelConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def build(self) -> Parts:
-        data = replace(self.data, manifest_dir=self.data.manifest_dir or str(Path(self.runs_dir) / self.name / "data"))
-        speech = data.build(
-            self.model.features(), budget=self.train.budget, seed=self.seed, num_workers=self.train.num_workers
-        )
-        return speech, SpeechRecognition.of(self.model, speech, lm=self.lm, optimiser=self.optimiser, name=self.name)
-
-    def smoke(self: AnyEspeak) -> AnyEspeak:
-        return replace(
-            super().smoke(), data=ToneDataConfig(), model=replace(self.model, donor_dir="", architecture=TINY)
-        )
+        folder = self.data.manifest_dir or str(Path(self.runs_dir) / self.name / "data")
+        return super(EspeakMultilingualCtc, replace(self, data=replace(self.data, manifest_dir=folder))).build()
 
 
 if __name__ == "__main__":

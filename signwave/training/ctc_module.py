@@ -54,7 +54,7 @@ class CtcBatch(Batch):
 class CtcModule(pl.LightningModule):
     """CTC training, validation by greedy decoding, and export of the encoder.
 
-    Logs train/loss, train/num_infeasible, val/loss, val/wer (words) and, for a character vocabulary, val/cer.
+    Logs train/loss, train/num_infeasible, val/loss, val/wer (words) and, unless tokens are words, val/cer.
     The counts behind the rates add up, so they are exact on any number of ranks.
 
     Args:
@@ -221,7 +221,7 @@ class CtcModule(pl.LightningModule):
         size = max(1, int(num_items))
         self.log(f"{split}/loss", loss / size, batch_size=size)
         self.log(f"{split}/wer", word_errors / max(1.0, num_words), batch_size=size, prog_bar=True)
-        if self.vocabulary.unit == "char":
+        if self.vocabulary.unit != "word":
             self.log(f"{split}/cer", char_errors / max(1.0, num_chars), batch_size=size)
 
 
@@ -253,7 +253,7 @@ class _Counts:
 
     def add(self, hypothesis: str, reference: str, vocabulary: Vocabulary) -> None:
         self.words += count_edits(reference.split(), hypothesis.split())
-        if vocabulary.unit == "char":
+        if vocabulary.unit != "word":
             self.chars += count_edits(split_units(reference, unit="char"), split_units(hypothesis, unit="char"))
 
     def tensor(self) -> Tensor:
