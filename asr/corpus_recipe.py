@@ -10,7 +10,8 @@ from typing import TypeVar
 from asr.data import SpeechDataConfig, ToneDataConfig
 from asr.language_model import LanguageModelConfig
 from asr.models.speech_ctc import TINY, SpeechCtcConfig
-from asr.recognition import OptimiserConfig, SpeechRecognition
+from asr.optimiser import OptimiserConfig
+from asr.recognition import SpeechRecognition
 from signwave.recipe import Parts, Recipe
 
 AnyCorpus = TypeVar("AnyCorpus", bound="CorpusCtc")

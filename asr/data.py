@@ -18,7 +18,7 @@ from asr.tokenizers.tokenizer import Tokenizer
 from signwave import manifest
 from signwave.errors import ConfigError
 from signwave.manifest import Clip
-from signwave.text import SPACE_TOKEN, Normaliser, Vocabulary
+from signwave.text import Normaliser, Vocabulary
 from signwave.training.data import DataModule
 
 __all__ = [
@@ -160,7 +160,9 @@ def _speech_data(
     tokenizer = Tokenizer.load(config.tokenizer) if config.tokenizer else None
     normaliser = tokenizer.normaliser if tokenizer else None
     texts = [normalised_text(clip, normaliser) for clip in clips["train"]]
-    vocabulary = tokenizer.vocabulary if tokenizer else _characters(texts, config.min_character_count)
+    with_space = config.augment.join_probability > 0
+    characters = _characters(texts, config.min_character_count, with_space=with_space)
+    vocabulary = tokenizer.vocabulary if tokenizer else characters
     train, dev, test = (
         SpeechDataset(
             _spellable(clips[split], tokenizer or vocabulary, normaliser, split), vocabulary=vocabulary,
@@ -199,10 +201,11 @@ def _languages_of(config: SpeechDataConfig) -> str:
     return f"train.jsonl.gz holds {', '.join(f'{code}: {n}' for code, n in counts.most_common()) or 'no clip'}"
 
 
-def _characters(texts: Sequence[str], min_count: int) -> Vocabulary:
-    """The characters of the training texts that occur often enough."""
-    counts = Counter(char for text in texts for char in SPACE_TOKEN.join(text.split()))
-    return Vocabulary.build(["".join(char for char, count in counts.items() if count >= min_count)], unit="char")
+def _characters(texts: Sequence[str], min_count: int, *, with_space: bool) -> Vocabulary:
+    """The characters of the training texts that occur often enough; the space also where clips get joined."""
+    counts = Counter(char for text in texts for char in text)
+    kept = "".join(char for char, count in counts.items() if count >= min_count and char != " ")
+    return Vocabulary.build([f"{kept} {kept}" if " " in counts or with_space else kept], unit="char")
 
 
 def _spellable(

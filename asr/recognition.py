@@ -1,10 +1,9 @@
 """CTC speech recognition: the training module and the bundle it leaves, which asr.acoustic_model reads again."""
 
-# no `from __future__ import annotations`: OmegaConf reads the types of the fields
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,9 @@ from asr.features import SAMPLE_RATE_HZ, FeatureSettings
 from asr.head_start import train_head
 from asr.language_model import Decoder, LanguageModelConfig, Scored, choose_decoder, train_lm
 from asr.models.speech_ctc import SpeechCtc, SpeechCtcConfig
+from asr.models.state_masks import StateMaskConfig, StateMasks, draw_masks
+from asr.optimiser import OptimiserConfig
+from asr.speech_dataset import SpeechBatch
 from asr.tokenizers.tokenizer import FILE as TOKENIZER_FILE
 from asr.tokenizers.tokenizer import Tokenizer
 from signwave import bundle, metrics
@@ -26,29 +28,6 @@ from signwave.ctc import CtcLoss, NgramLm, ctc_loss, greedy
 from signwave.errors import ConfigError
 from signwave.text import Vocabulary
 from signwave.training.ctc_module import CtcBatch, CtcModule
-
-
-@dataclass
-class OptimiserConfig:
-    """AdamW and how fast each part of the model learns."""
-
-    learning_rate: float = 1e-3
-    """Of the new layers on top."""
-    encoder_factor: float = 0.3
-    """The encoder's top layer learns at learning_rate times this."""
-    layer_decay: float = 0.8
-    """Each layer below learns at this times the rate of the one above."""
-    weight_decay: float = 0.01
-    warmup_steps: int = 30
-    head_epochs: int = 0
-    """Passes over the stored states of the untrained encoder in which the new layers learn alone, before training."""
-    head_learning_rate: float = 5e-3
-
-    def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.head_learning_rate <= 0 or self.encoder_factor < 0:
-            raise ConfigError("optimiser: rates must be above 0 and encoder_factor at least 0")
-        if self.head_epochs < 0 or not 0 < self.layer_decay <= 1:
-            raise ConfigError("optimiser.head_epochs must be at least 0 and optimiser.layer_decay in (0, 1]")
 
 
 class SpeechRecognition(CtcModule):
@@ -64,6 +43,8 @@ class SpeechRecognition(CtcModule):
         groups: clip id → groups it counts in, for figures by language or voice.
         head_epochs: passes of the new layers over stored states before training; see asr.head_start.
         head_learning_rate: in these passes.
+        masks: of the encoder's states in training.
+        frozen_steps: optimiser steps in which the encoder gets no gradient.
         settings: features the encoder takes; stored in the bundle.
         arguments: of SpeechCtc, stored in the bundle.
         tokenizer: where the vocabulary's tokens are pieces; stored in the bundle.
@@ -83,6 +64,8 @@ class SpeechRecognition(CtcModule):
         groups: Mapping[str, Sequence[str]] | None = None,
         head_epochs: int = 0,
         head_learning_rate: float = 5e-3,
+        masks: StateMaskConfig | None = None,
+        frozen_steps: int = 0,
         tokenizer: Tokenizer | None = None,
         **kwargs: Any,
     ) -> None:
@@ -92,6 +75,7 @@ class SpeechRecognition(CtcModule):
         self._lm_settings = lm or LanguageModelConfig(order=0)
         self._groups = dict(groups or {})
         self._head_epochs, self._head_learning_rate = head_epochs, head_learning_rate
+        self._masks, self._frozen_steps = masks or StateMaskConfig(), frozen_steps
         self._tokenizer = tokenizer
         if tokenizer and tokenizer.pieces and self._lm_settings.order and self._lm_settings.unit == "word":
             raise ConfigError("lm.unit=word: pieces can't be looked up in a model of words; take lm.unit=char, then "
@@ -156,14 +140,38 @@ class SpeechRecognition(CtcModule):
             tokenizer=data.tokenizer,
             head_epochs=optimiser.head_epochs,
             head_learning_rate=optimiser.head_learning_rate,
+            masks=model.masks,
+            frozen_steps=optimiser.frozen_steps,
             vocabulary=data.vocabulary,
             normaliser=data.normaliser,
             learning_rate=optimiser.learning_rate,
             weight_decay=optimiser.weight_decay,
+            schedule=optimiser.schedule,
             warmup_steps=optimiser.warmup_steps,
+            tri_stage=optimiser.tri_stage(),
             parameter_groups=groups,
             bundle_info={"name": name, **data.info},
         )
+
+    def on_before_batch_transfer(self, batch: CtcBatch, dataloader_idx: int) -> CtcBatch:
+        """Check the labels and draw the masks while the batch lies on the CPU."""
+        batch = super().on_before_batch_transfer(batch, dataloader_idx)
+        if not (self.trainer.training and self._masks.is_on and isinstance(batch, SpeechBatch)):
+            return batch
+        num_steps = self.encoder.encoder.num_steps(batch.num_frames).tolist()
+        masks = draw_masks(batch.seeds.tolist(), num_steps, width=self.encoder.encoder.width, config=self._masks)
+        return replace(batch, masked_steps=masks.steps, masked_channels=masks.channels)
+
+    def encode(self, batch: CtcBatch) -> Encoded:
+        """Log-probabilities of a batch; in training with masks, and with the encoder frozen for a while."""
+        if not self.training:
+            return super().encode(batch)
+        masks = None
+        if isinstance(batch, SpeechBatch) and batch.masked_steps is not None and batch.masked_channels is not None:
+            masks = StateMasks(batch.masked_steps, batch.masked_channels)
+        frozen = self.trainer.global_step < self._frozen_steps
+        encoded: Encoded = self.encoder(batch.inputs, batch.num_frames, masks=masks, frozen=frozen)
+        return encoded
 
     def on_test_start(self) -> None:
         """Train the language model and choose its weight on the validation split."""

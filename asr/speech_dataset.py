@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.augment import Audio, AugmentConfig, mask_features, vary_audio
+from asr.augment import NOTHING, Audio, AugmentConfig, Surroundings, mask_features, vary_audio
 from asr.features import SAMPLE_RATE_HZ, FeatureSettings, extract
 from asr.text import for_language
 from asr.tokenizers.tokenizer import Tokenizer
@@ -34,9 +34,13 @@ class SpeechBatch(CtcBatch):
     """Clips of a batch.
 
     seeds: (B,) int64, of each clip's draw: masks over the encoder's states depend on them alone.
+    masked_steps: (B, T) bool, where the encoder's states are masked, or None.
+    masked_channels: (B, D) bool, or None.
     """
 
     seeds: Tensor
+    masked_steps: Tensor | None = None
+    masked_channels: Tensor | None = None
 
 
 class SpeechItem(NamedTuple):
@@ -89,6 +93,7 @@ class SpeechDataset:
         self.augment = augment
         self.texts = [normalised_text(clip, normaliser) for clip in self.clips]
         """Normalised transcripts, in the order of the clips."""
+        self._surroundings = Surroundings.of(augment) if augment else NOTHING
         self._read = read or read_clip
         self._tokenizer, self._vary_cuts = tokenizer, vary_cuts
         self._cache: dict[int, Audio] = {}
@@ -120,8 +125,8 @@ class SpeechDataset:
             return self._item(draw.index, extract(audio, self.settings), text, seed=draw.seed)
         rng = np.random.default_rng(draw.seed)
         audio, text = self._joined(audio, text, self.augment, rng)
-        features = extract(vary_audio(audio, self.augment, rng, max_samples=self._max_samples), self.settings)
-        features = mask_features(features, self.settings, self.augment, rng)
+        audio = vary_audio(audio, self.augment, rng, max_samples=self._max_samples, surroundings=self._surroundings)
+        features = mask_features(extract(audio, self.settings), self.settings, self.augment, rng)
         return self._item(draw.index, features, text, seed=draw.seed, rng=rng if self._vary_cuts else None)
 
     def collate(self, items: list[SpeechItem]) -> SpeechBatch:

@@ -4,6 +4,7 @@ Above the encoder: a learnt mix of its layers (optional), up-sampling of steps f
 bidirectional LSTM layers (optional), dropout, one linear layer. Augmentation belongs to the data (asr/data.py).
 """
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from asr.features import SAMPLE_RATE_HZ, FeatureSettings
 from asr.models.speech_encoders import build_encoder
+from asr.models.state_masks import StateMaskConfig, StateMasks
 from signwave.batch import Encoded
 from signwave.errors import ArtefactError, ConfigError
 from signwave.layers import BiLstm
@@ -88,27 +90,40 @@ class SpeechCtc(nn.Module):
         """Output steps for (B,) feature frames."""
         return self.encoder.num_steps(num_frames) * self.num_upsampled_steps
 
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Encoded:
+    def forward(
+        self, inputs: Tensor, lengths: Tensor, *, masks: StateMasks | None = None, frozen: bool = False
+    ) -> Encoded:
         """Compute token probabilities.
 
         Args:
             inputs: (B, S) float32 waveform or (B, T, D) float32 features, anything past lengths.
             lengths: (B,) int64, valid samples or frames.
+            masks: of the encoder's states, in training.
+            frozen: the encoder gets no gradient.
         """
-        hidden, num_steps = self.encode(inputs, lengths)
-        return self.classify(hidden, num_steps)
+        with torch.no_grad() if frozen else contextlib.nullcontext():
+            states, num_steps = self.encoder(inputs, lengths, masks)
+        return self.classify(self._mixed(states), num_steps)
 
     def encode(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The donor's part: (B, T, D) float32 states, anything past num_steps; and (B,) int64 num_steps."""
         states, num_steps = self.encoder(inputs, lengths)
+        return self._mixed(states), num_steps
+
+    def _mixed(self, states: list[Tensor]) -> Tensor:
         if self.layer_weights is None:
-            return states[-1], num_steps
+            return states[-1]
         weights = self.layer_weights.softmax(0)
         mixed = [weight * state for weight, state in zip(weights, states, strict=True)]
-        return torch.stack(mixed).sum(0), num_steps
+        return torch.stack(mixed).sum(0)
 
     def classify(self, hidden: Tensor, num_steps: Tensor) -> Encoded:
         """The new part, from what `encode` gives to token probabilities."""
+        hidden, num_steps = self.represent(hidden, num_steps)
+        return Encoded(self.output(hidden).float().log_softmax(-1), num_steps)
+
+    def represent(self, hidden: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:
+        """From what `encode` gives to what the output layer takes: (B, T, D) float32, and (B,) int64 num_steps."""
         hidden = self.dropout(hidden)
         if self.upsample is not None:
             batch, size, width = hidden.shape
@@ -116,10 +131,12 @@ class SpeechCtc(nn.Module):
             num_steps = num_steps * self.num_upsampled_steps
         if self.lstm is not None:
             hidden = self.dropout(self.lstm(hidden, num_steps))
-        return Encoded(self.output(hidden).float().log_softmax(-1), num_steps)
+        return hidden, num_steps
 
     def freeze(self, num_parts: int) -> None:
         """Keep the encoder's lowest parts as they are: 1 = the convolutions, 2 = also the first layer, and so on."""
+        if num_parts:
+            self.encoder.freeze_feature_encoder()
         for part in self.encoder.parts()[:num_parts]:
             part.requires_grad_(False)
 
@@ -156,7 +173,12 @@ class SpeechCtcConfig:
     num_lstm_layers: int = 0
     lstm_width: int = 256
     num_frozen_parts: int = 0
-    """Lowest parts of the encoder that aren't trained; 1 = its convolutions."""
+    """Lowest parts of the encoder that aren't trained; 1 = its convolutions and what lies before the first layer."""
+    train_feature_encoder: bool = False
+    """Train the convolutions with which wav2vec2, HuBERT and WavLM donors read the waveform; without a donor they are
+    always trained."""
+    masks: StateMaskConfig = field(default_factory=StateMaskConfig)
+    """Of the encoder's states in training, beside SpecAugment on the features (data.augment)."""
     architecture: dict[str, Any] = field(default_factory=dict)
     """Without a donor: content of a transformers config.json, for an encoder that starts from random weights."""
 
@@ -197,6 +219,9 @@ class SpeechCtcConfig:
         model = SpeechCtc(**self.arguments(vocab_size=vocab_size))
         if self.donor_dir:
             load_donor(model, self.donor_dir)
+            load_mask_vector(model, self.donor_dir)
+            if not self.train_feature_encoder:
+                model.encoder.freeze_feature_encoder()
         if self.num_frozen_parts:
             model.freeze(self.num_frozen_parts)
         return model
@@ -246,6 +271,16 @@ def load_encoder(encoder: nn.Module, folder: str | Path) -> None:
             f"e.g. '{missing[0]}'; take config.json and weights from one model"
         )
     encoder.load_state_dict(found)
+
+
+def load_mask_vector(model: SpeechCtc, folder: str | Path) -> None:
+    """Take over the vector with which a donor was pretrained to mask steps, where it has one."""
+    from safetensors import safe_open
+
+    with safe_open(Path(folder) / "model.safetensors", framework="pt") as stored:
+        found = [name for name in stored.keys() if name.rpartition(".")[2] == "masked_spec_embed"]  # noqa: SIM118
+        if found:
+            model.encoder.mask_vector.copy_(stored.get_tensor(found[0]))
 
 
 def _plain_name(name: str) -> str:

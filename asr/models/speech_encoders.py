@@ -6,6 +6,8 @@ w2v-BERT. Each class here gives the states of every layer, the valid steps, and 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.features import SAMPLE_RATE_HZ
+from asr.models.state_masks import StateMasks
 from signwave.errors import ArtefactError
 
 
@@ -35,6 +38,8 @@ def step_mask(num_steps: Tensor, size: int) -> Tensor:
 class WhisperStates(nn.Module):
     """Whisper's encoder on as many frames as there are; padding is masked in the convolutions and in attention."""
 
+    mask_vector: Tensor
+    """(D,) float32, what a masked step becomes: zeros, or the donor's. It isn't trained, and no bundle holds it."""
     stride = 2
     stride_seconds = 0.02
 
@@ -44,6 +49,7 @@ class WhisperStates(nn.Module):
         self.width = int(encoder.config.d_model)
         self.max_seconds: float | None = encoder.max_source_positions * self.stride_seconds
         self.num_layers = len(encoder.layers)
+        self.register_buffer("mask_vector", torch.zeros(self.width), persistent=False)
 
     def parts(self) -> list[nn.Module]:
         """Input side first, then each layer."""
@@ -53,7 +59,10 @@ class WhisperStates(nn.Module):
         """Steps for (B,) frames."""
         return (num_frames + 1) // 2
 
-    def forward(self, features: Tensor, num_frames: Tensor) -> States:
+    def freeze_feature_encoder(self) -> None:
+        """Nothing: its two convolutions read log-mels and count as a layer."""
+
+    def forward(self, features: Tensor, num_frames: Tensor, masks: StateMasks | None = None) -> States:
         """features: (B, T, M) float32 log-mel, anything past num_frames; num_frames: (B,) int64."""
         encoder, num_steps = self.encoder, self.num_steps(num_frames)
         size = (features.shape[1] + 1) // 2
@@ -64,7 +73,10 @@ class WhisperStates(nn.Module):
         # A convolution's bias turns zeros into something: mask before each one, as if the clip ended there.
         valid = step_mask(num_frames, features.shape[1])[:, None]
         hidden = F.gelu(encoder.conv1(features.transpose(1, 2) * valid)) * valid
-        hidden = F.gelu(encoder.conv2(hidden)).transpose(1, 2) + encoder.embed_positions.weight[:size]
+        hidden = F.gelu(encoder.conv2(hidden)).transpose(1, 2)
+        if masks is not None:
+            hidden = masks.apply(hidden, self.mask_vector)
+        hidden = hidden + encoder.embed_positions.weight[:size]
         hidden = F.dropout(hidden, encoder.dropout, self.training)
         valid = step_mask(num_steps, size)
         bias = torch.zeros(valid.shape, dtype=hidden.dtype, device=hidden.device).masked_fill(
@@ -99,6 +111,8 @@ class MaskedGroupNorm(nn.GroupNorm):
 class Wav2Vec2States(nn.Module):
     """wav2vec2, XLS-R, HuBERT and WavLM on waveforms."""
 
+    mask_vector: Tensor
+    """(D,) float32, what a masked step becomes: zeros, or the donor's. It isn't trained, and no bundle holds it."""
     max_seconds: float | None = None
 
     def __init__(self, encoder: Any) -> None:
@@ -111,6 +125,7 @@ class Wav2Vec2States(nn.Module):
             self.stride *= int(step)
         self.stride_seconds = self.stride / SAMPLE_RATE_HZ
         self._masked_norm = _mask_group_norm(encoder.feature_extractor.conv_layers[0])
+        self.register_buffer("mask_vector", torch.zeros(self.width), persistent=False)
 
     def parts(self) -> list[nn.Module]:
         """Input side first, then each layer."""
@@ -124,14 +139,19 @@ class Wav2Vec2States(nn.Module):
             num_frames = torch.div(num_frames - width, stride, rounding_mode="floor") + 1
         return num_frames.clamp(min=0)
 
-    def forward(self, features: Tensor, num_frames: Tensor) -> States:
+    def freeze_feature_encoder(self) -> None:
+        """Keep the convolutions that read the waveform as they are."""
+        self.encoder.feature_extractor._freeze_parameters()
+
+    def forward(self, features: Tensor, num_frames: Tensor, masks: StateMasks | None = None) -> States:
         """features: (B, S) float32 waveform, zero past num_frames; num_frames: (B,) int64."""
         num_steps = self.num_steps(num_frames)
         if self._masked_norm is not None:
             self._masked_norm.num_valid = self.num_steps(num_frames, num_convolutions=1)
         mask = step_mask(num_frames, features.shape[1])
         # Lengths, not gaps: the mask is what transformers derives the valid steps from.
-        found = self.encoder(features * mask, attention_mask=mask.long(), output_hidden_states=True)
+        with _masking(self.encoder.encoder, masks, self.mask_vector):
+            found = self.encoder(features * mask, attention_mask=mask.long(), output_hidden_states=True)
         return States([*found.hidden_states[:-1], found.last_hidden_state], num_steps)
 
 
@@ -148,6 +168,8 @@ def _mask_group_norm(convolution: Any) -> MaskedGroupNorm | None:
 class Wav2Vec2BertStates(nn.Module):
     """w2v-BERT 2.0 on stacked filter banks; one step per feature frame."""
 
+    mask_vector: Tensor
+    """(D,) float32, what a masked step becomes: zeros, or the donor's. It isn't trained, and no bundle holds it."""
     stride = 1
     stride_seconds = 0.02
     max_seconds: float | None = None
@@ -161,6 +183,7 @@ class Wav2Vec2BertStates(nn.Module):
         self.encoder = encoder
         self.width = int(encoder.config.hidden_size)
         self.num_layers = len(encoder.encoder.layers)
+        self.register_buffer("mask_vector", torch.zeros(self.width), persistent=False)
 
     def parts(self) -> list[nn.Module]:
         """Input side first, then each layer."""
@@ -170,11 +193,32 @@ class Wav2Vec2BertStates(nn.Module):
         """Steps for (B,) frames."""
         return num_frames
 
-    def forward(self, features: Tensor, num_frames: Tensor) -> States:
+    def freeze_feature_encoder(self) -> None:
+        """Nothing: it has no convolutions in front."""
+
+    def forward(self, features: Tensor, num_frames: Tensor, masks: StateMasks | None = None) -> States:
         """features: (B, T, 2 * M) float32, anything past num_frames; num_frames: (B,) int64."""
         mask = step_mask(num_frames, features.shape[1])
-        found = self.encoder(features * mask[..., None], attention_mask=mask.long(), output_hidden_states=True)
+        with _masking(self.encoder.encoder, masks, self.mask_vector):
+            found = self.encoder(features * mask[..., None], attention_mask=mask.long(), output_hidden_states=True)
         return States([*found.hidden_states[:-1], found.last_hidden_state], num_frames)
+
+
+@contextlib.contextmanager
+def _masking(layers: nn.Module, masks: StateMasks | None, vector: Tensor) -> Iterator[None]:
+    """Mask what goes into the layers; transformers' own masking draws from the global generator."""
+    if masks is None:
+        yield
+        return
+
+    def mask(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (masks.apply(arguments[0], vector), *arguments[1:])
+
+    handle = layers.register_forward_pre_hook(mask)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 SpeechStates = WhisperStates | Wav2Vec2States | Wav2Vec2BertStates

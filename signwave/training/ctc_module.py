@@ -1,6 +1,5 @@
 """The LightningModule that every CTC recogniser trains with: it knows log-probabilities and labels, no task."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,11 @@ from signwave.batch import Batch, Encoded
 from signwave.ctc.greedy import greedy
 from signwave.ctc.labels import check_labels
 from signwave.ctc.loss import CtcLoss, ctc_loss
+from signwave.errors import ConfigError
 from signwave.metrics import EditCounts, count_edits, split_units
 from signwave.text import Normaliser, Vocabulary
+from signwave.training.schedules import UNLIMITED_STEPS, Schedule, TriStage, learning_rate_factor
 
-Schedule = Literal["constant", "linear", "cosine", "steps"]
 Optimiser = Literal["adamw", "adam"]
 ParameterGroups = Callable[[nn.Module], Iterable[dict[str, Any]]]
 
@@ -62,9 +62,11 @@ class CtcModule(pl.LightningModule):
         vocabulary: tokens of the labels, id 0 is the blank.
         normaliser: text normaliser the labels went through; stored in the bundle.
         learning_rate: peak of the schedule, for groups that don't give their own `lr`.
-        schedule: what follows the warm-up: constant, down to zero at the last step, or down by steps.
+        schedule: what follows the warm-up: constant, down to zero at the last step, or down by steps; or "tri_stage",
+            which has a rise of its own.
         milestones: for "steps", the shares of the run after which the rate falls to `milestone_factor` of what it was.
         milestone_factor: see above.
+        tri_stage: for "tri_stage": shares of the run and factors.
         optimiser: "adamw", or "adam", whose weight decay is added to the gradient, as most published recipes have it.
         betas: of the optimiser.
         warmup_steps: optimiser steps of linear rise.
@@ -85,6 +87,7 @@ class CtcModule(pl.LightningModule):
         schedule: Schedule = "cosine",
         milestones: Sequence[float] = (0.5, 0.875),
         milestone_factor: float = 0.2,
+        tri_stage: TriStage | None = None,
         optimiser: Optimiser = "adamw",
         betas: tuple[float, float] = (0.9, 0.999),
         warmup_steps: int = 0,
@@ -101,6 +104,7 @@ class CtcModule(pl.LightningModule):
         self.learning_rate = learning_rate
         self.schedule: Schedule = schedule
         self.milestones, self.milestone_factor = tuple(milestones), milestone_factor
+        self.tri_stage = tri_stage or TriStage()
         self.optimiser: Optimiser = optimiser
         self.betas = betas
         self.warmup_steps = warmup_steps
@@ -175,8 +179,12 @@ class CtcModule(pl.LightningModule):
         kind = torch.optim.AdamW if self.optimiser == "adamw" else torch.optim.Adam
         optimiser = kind(groups, lr=self.learning_rate, weight_decay=self.weight_decay, betas=self.betas)
         total = int(self.trainer.estimated_stepping_batches)
+        if self.schedule == "tri_stage" and total >= UNLIMITED_STEPS:
+            raise ConfigError("schedule tri_stage divides the run into three; set train.max_steps or train.max_epochs")
 
         def factor(step: int) -> float:
+            if self.schedule == "tri_stage":
+                return self.tri_stage.factor(step, total)
             if self.schedule == "steps" and step >= self.warmup_steps:
                 return self.milestone_factor ** sum(step >= share * total for share in self.milestones)
             return learning_rate_factor(step, total, self.warmup_steps, self.schedule)
@@ -223,23 +231,6 @@ class CtcModule(pl.LightningModule):
         self.log(f"{split}/wer", word_errors / max(1.0, num_words), batch_size=size, prog_bar=True)
         if self.vocabulary.unit != "word":
             self.log(f"{split}/cer", char_errors / max(1.0, num_chars), batch_size=size)
-
-
-def learning_rate_factor(step: int, total_steps: int, warmup_steps: int, schedule: Schedule) -> float:
-    """Share of the peak learning rate at an optimiser step.
-
-    Args:
-        step: steps done so far.
-        total_steps: length of the run.
-        warmup_steps: steps of linear rise from 1/warmup_steps.
-        schedule: what follows the warm-up.
-    """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    if schedule in ("constant", "steps"):
-        return 1.0
-    done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-    return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 class _Counts:

@@ -21,13 +21,13 @@ from signwave.training.guards import NonFiniteGuard, RunLimit, SignalStop, Watch
 from signwave.training.loggers import CsvMetrics
 from signwave.training.meters import ProgressLines, Throughput
 from signwave.training.randomness import RandomState
+from signwave.training.schedules import UNLIMITED_STEPS
 
 if TYPE_CHECKING:
     from signwave.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-_UNLIMITED_STEPS = 10**9
 _MAX_BAD_LISTED = 100
 _MAX_HEADLINE = 6
 _MAY_CHANGE = (
@@ -172,7 +172,7 @@ class Session:
             limits.append(math.ceil(train.max_epochs * steps_per_epoch))
         if not limits and self.data.needs_end:
             raise ConfigError("train: batches are mixed by a schedule over the run; set train.max_steps or max_epochs")
-        num_steps = min(limits, default=_UNLIMITED_STEPS)
+        num_steps = min(limits, default=UNLIMITED_STEPS)
         self.data.num_train_batches = num_steps * accumulate
         val_steps = train.val_every_steps or math.ceil(train.val_every_epochs * steps_per_epoch)
         self.trainer.val_check_interval = val_steps * accumulate

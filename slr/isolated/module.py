@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from signwave import bundle, command
-from signwave.training.ctc_module import learning_rate_factor
 from signwave.training.ranks import no_gradient
+from signwave.training.schedules import learning_rate_factor
 from slr.crosslingual.segments import BLANK_GLOSS
 from slr.isolated.bags import BagBatch, Dictionary, by_bag, mean_of_bags
 from slr.isolated.figures import figures, fit_temperature, ranks

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from signwave.errors import ConfigError
 from signwave.recipe import Parts, Recipe
-from signwave.training.ctc_module import Optimiser, Schedule
+from signwave.training.ctc_module import Optimiser
+from signwave.training.schedules import Schedule
 from slr.medium import KINDS
 from slr.training.auxiliary import AuxiliaryConfig
 from slr.training.corpus import CorpusConfig

@@ -10,13 +10,15 @@ import pytest
 
 from asr import cli
 from asr.acoustic_model import AcousticModel
+from asr.augment import AugmentConfig
 from asr.corpus_recipe import CorpusCtc
 from asr.data import SpeechDataConfig, ToneDataConfig
 from asr.features import FeatureSettings
 from asr.infer import Recognizer
 from asr.language_model import LanguageModelConfig
 from asr.models.speech_ctc import TINY, SpeechCtcConfig
-from asr.recognition import OptimiserConfig, SpeechRecognition
+from asr.optimiser import OptimiserConfig
+from asr.recognition import SpeechRecognition
 from asr.tokenizers.tokenizer import Tokenizer
 from asr.tokenizers.training import Recipe as TokenizerRecipe
 from asr.tokenizers.training import train as train_tokenizer
@@ -27,8 +29,8 @@ from signwave.recipe import TrainConfig, execute, run
 
 MEL = FeatureSettings("log_mel")
 QUICK = ["train.max_steps=3", "train.budget=3000", "train.progress_bar=false", "train.monitor=null",
-         "train.max_epochs=null", "train.accelerator=cpu", "train.limit_eval_batches=2", "lm.order=2", "lm.beam_size=2", "lm.weights=[0.5]",
-         "lm.token_bonuses=[0.0]"]  # fmt: skip
+         "train.max_epochs=null", "train.accelerator=cpu", "train.limit_eval_batches=2", "lm.order=2",
+         "lm.beam_size=2", "lm.weights=[0.5]", "lm.token_bonuses=[0.0]"]  # fmt: skip
 
 
 def clip(name: str, text: str, **changes: Any) -> Clip:
@@ -51,16 +53,21 @@ def test_rare_characters_get_no_token_and_their_clips_are_left_out(
     train = [clip("a", "aba"), clip("b", "ab ab"), clip("c", "aбb")]
     folder = write(tmp_path, train=train, dev=[clip("d", "ab"), clip("e", "б")], test=[clip("f", "ba")])
     data = SpeechDataConfig(manifest_dir=folder, min_character_count=2).build(MEL, budget=1000)
-    assert data.vocabulary.tokens[1:] == ("a", "b")  # the space occurs once
-    assert [c.id for c in data.splits["train"].clips] == ["a"]
-    assert "train: 2 of 3 clips left out, their texts hold what the vocabulary doesn't: 'b' with |, 'c' with б" in (
-        caplog.text
-    )
+    assert data.vocabulary.tokens[1:] == ("a", "b", "|")  # the space occurs once, but it is no stray letter
+    assert [c.id for c in data.splits["train"].clips] == ["a", "b"]
+    assert "train: 1 of 3 clips left out, their texts hold what the vocabulary doesn't: 'c' with б" in caplog.text
     assert "dev: 1 of 2 clips left out" in caplog.text
-    assert data.info["num_train_clips_left_out"] == 2
+    assert data.info["num_train_clips_left_out"] == 1
     every = SpeechDataConfig(manifest_dir=folder).build(MEL, budget=1000)
     assert every.vocabulary.tokens[1:] == ("a", "b", "|", "б")
     assert len(every.splits["train"]) == 3
+
+
+def test_single_words_that_get_joined_need_a_space(tmp_path: Path) -> None:
+    folder = write(tmp_path, train=[clip("a", "ab"), clip("b", "ba")])
+    for share, tokens in ((0.0, ("a", "b")), (0.5, ("a", "b", "|"))):
+        data = SpeechDataConfig(manifest_dir=folder, augment=AugmentConfig(join_probability=share))
+        assert data.build(MEL, budget=1000).vocabulary.tokens[1:] == tokens
 
 
 def test_splits_beside_train_may_be_missing(tmp_path: Path) -> None:

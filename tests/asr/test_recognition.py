@@ -16,7 +16,8 @@ from asr.features import FeatureSettings
 from asr.head_start import train_head
 from asr.language_model import Decoder, LanguageModelConfig, Scored, choose_decoder, train_lm
 from asr.models.speech_ctc import TINY, SpeechCtc, SpeechCtcConfig
-from asr.recognition import OptimiserConfig, SpeechRecognition
+from asr.optimiser import OptimiserConfig
+from asr.recognition import SpeechRecognition
 from signwave import bundle, manifest
 from signwave.errors import ArtefactError, ConfigError, LabelError, MediaError, UserError
 from signwave.manifest import Clip

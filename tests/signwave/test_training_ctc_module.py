@@ -1,6 +1,8 @@
 """The CTC module: batches are checked, counts are exact, schedules and parameter groups, export and back."""
 
 import dataclasses
+import math
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -9,10 +11,11 @@ from torch import nn
 
 from signwave import bundle
 from signwave.batch import Encoded
-from signwave.errors import LabelError
+from signwave.errors import ConfigError, LabelError
 from signwave.metrics import wer
 from signwave.text import BLANK_TOKEN, Normaliser, Vocabulary
-from signwave.training.ctc_module import CtcBatch, CtcModule, learning_rate_factor
+from signwave.training.ctc_module import CtcBatch, CtcModule
+from signwave.training.schedules import TriStage, learning_rate_factor
 
 VOCABULARY = Vocabulary((BLANK_TOKEN, "A", "B", "C"))
 
@@ -142,3 +145,35 @@ def test_export_and_back(tmp_path):
     again.load_state_dict(loaded.state_dict())
     CtcModule(Spelled(), vocabulary=VOCABULARY).export(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_three_stages_follow_fairseq():
+    """fairseq's tri_stage: lr = first + rise * step; peak; peak * exp(-decay * step), decay = -log(final) / steps."""
+    total, stages = 1000, TriStage((0.1, 0.4, 0.5), initial_factor=0.01, final_factor=0.05)
+    for step in range(0, 1200, 7):
+        if step < 100:
+            expected = 0.01 + (1 - 0.01) / 100 * step
+        elif step < 500:
+            expected = 1.0
+        else:
+            expected = max(0.05, math.exp(math.log(0.05) / 500 * (step - 500)))
+        assert stages.factor(step, total) == pytest.approx(expected)
+    assert learning_rate_factor(300, total, 99, "tri_stage") == 1.0
+    assert TriStage((0.5, 0.5, 0.0)).factor(999, 1000) == 1.0
+    assert TriStage((0.0, 0.5, 0.5)).factor(0, 1000) == 1.0
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.5, 0.6, 0.1), (1.2, -0.1, -0.1)])
+def test_stages_that_are_no_shares_are_refused(shares):
+    with pytest.raises(ConfigError, match="three shares of the run that add up to 1"):
+        TriStage(shares)
+    with pytest.raises(ConfigError, match=r"must lie in \(0, 1\]"):
+        TriStage(final_factor=0.0)
+
+
+def test_stages_need_a_run_of_known_length(tmp_path):
+    module = CtcModule(Spelled(), vocabulary=VOCABULARY, schedule="tri_stage")
+    limitless = SimpleNamespace(estimated_stepping_batches=10**9)
+    module._trainer = limitless
+    with pytest.raises(ConfigError, match=r"schedule tri_stage.*set train\.max_steps or train\.max_epochs"):
+        module.configure_optimizers()

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from signwave.training.ctc_module import Schedule, learning_rate_factor
+from signwave.training.schedules import Schedule, learning_rate_factor
 from slr.models.dual_encoder import DualEncoder, Embedded, join_embedded
 from slr.retrieval.learning.batch import RetrievalBatch, pad_texts, positives
 from slr.retrieval.learning.data import QueryText
