@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from signwave.errors import ConfigError
-from signwave.training.ctc_module import learning_rate_factor
+from signwave.training.schedules import learning_rate_factor
 
 _BETAS, _EPSILON = (0.9, 0.98), 1e-6  # of fairseq's recipes
 
