@@ -12,6 +12,7 @@ from asr.language_model import LanguageModelConfig
 from asr.models.speech_ctc import TINY, SpeechCtcConfig
 from asr.optimiser import OptimiserConfig
 from asr.recognition import SpeechRecognition
+from asr.transfer.start import HeadConfig
 from signwave.recipe import Parts, Recipe
 
 AnyCorpus = TypeVar("AnyCorpus", bound="CorpusCtc")
@@ -25,12 +26,22 @@ class CorpusCtc(Recipe):
     model: SpeechCtcConfig = field(default_factory=SpeechCtcConfig)
     lm: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
 
     def build(self) -> Parts:
         """The corpus and the module that learns it."""
-        speech = self.data.build(self.model.features(), budget=self.train.budget, seed=self.seed,
-                                 num_workers=self.train.num_workers)  # fmt: skip
-        return speech, SpeechRecognition.of(self.model, speech, lm=self.lm, optimiser=self.optimiser, name=self.name)
+        older = self.head.older()
+        model = older.model_config(self.model) if older else self.model
+        settings = older.settings if older else model.features()
+        speech = self.data.build(settings, budget=self.train.budget, seed=self.seed, num_workers=self.train.num_workers)
+        module = SpeechRecognition.of(
+            model, speech, lm=self.lm, optimiser=self.optimiser, name=self.name, settings=settings,
+            head_start=self.head.solver(older),
+        )  # fmt: skip
+        if older:
+            cut = speech.tokenizer.tokens if speech.tokenizer else None
+            older.start(module.encoder, speech.vocabulary, speech.lm_texts, self.head, tokens_of=cut)
+        return speech, module
 
     def smoke(self: AnyCorpus) -> AnyCorpus:
         """Two steps of a tiny encoder on tones."""

@@ -27,8 +27,12 @@ _BATCH_ITEMS = 16
 _BATCH_SECONDS = 60
 
 
-class _Stored(NamedTuple):
-    """hidden: (T, D) float32; labels: (N,) int64."""
+class StoredClip(NamedTuple):
+    """A clip as the encoder hears it.
+
+    hidden: (T, D) float32, what `SpeechCtc.encode` gives.
+    labels: (N,) int64.
+    """
 
     hidden: Tensor
     labels: Tensor
@@ -58,7 +62,7 @@ def train_head(
     """
     rng = np.random.default_rng(seed)
     device = next(model.parameters()).device
-    stored = _store(model, dataset, _chosen(dataset, rng, max_hours), device)
+    stored = store_states(model, dataset, rng=rng, max_hours=max_hours)
     encoder = {id(parameter) for parameter in model.encoder.parameters()}
     new = [p for p in model.parameters() if id(p) not in encoder and p is not model.layer_weights]
     optimiser = torch.optim.Adam(new, lr=learning_rate)
@@ -89,21 +93,35 @@ def _chosen(dataset: SpeechDataset, rng: np.random.Generator, max_hours: float) 
 
 
 @torch.no_grad()
-def _store(model: SpeechCtc, dataset: SpeechDataset, chosen: list[int], device: torch.device) -> list[_Stored]:
+def store_states(
+    model: SpeechCtc, dataset: SpeechDataset, *, rng: np.random.Generator, max_hours: float
+) -> list[StoredClip]:
+    """Run the encoder over a split, without augmentation; clips that can't be read are left out.
+
+    Args:
+        model: left in evaluation mode.
+        dataset: the training split.
+        rng: chooses clips where the split is longer than max_hours.
+        max_hours: at most this much of the split.
+
+    Raises:
+        UserError: none of the clips can be read.
+    """
     model.eval()
+    device = next(model.parameters()).device
+    chosen = _chosen(dataset, rng, max_hours)
     lengths = [dataset.num_samples[index] for index in chosen]
     budget = max(_BATCH_SECONDS * SAMPLE_RATE_HZ, *lengths)
     stored = []
     for draws in BudgetBatchSampler(lengths, max_padded_length=budget, shuffle=False):
-        items = [item for draw in draws if (item := _readable(dataset, chosen[draw.index])) is not None]
+        readable = (_readable(dataset, chosen[draw.index]) for draw in draws)
+        items = [item for item in readable if item is not None]
         if not items:
             continue
         batch = dataset.collate(items).to(device)
         hidden, num_steps = model.encode(batch.inputs, batch.num_frames)
-        for row, steps, labels, size in zip(
-            hidden.float(), num_steps.tolist(), batch.labels.cpu(), batch.num_labels.tolist(), strict=True
-        ):
-            stored.append(_Stored(row[:steps].clone(), labels[:size]))
+        for item, row, steps in zip(items, hidden.float(), num_steps.tolist(), strict=True):
+            stored.append(StoredClip(row[:steps].clone(), item.labels))
     if not stored:
         raise UserError(f"none of {len(chosen)} training clips can be read; mend the data or prepare it anew")
     return stored
@@ -118,7 +136,7 @@ def _readable(dataset: SpeechDataset, index: int) -> SpeechItem | None:
         return None
 
 
-def _loss(model: SpeechCtc, items: list[_Stored], device: torch.device) -> Tensor:
+def _loss(model: SpeechCtc, items: list[StoredClip], device: torch.device) -> Tensor:
     hidden = pad_sequence([item.hidden for item in items], batch_first=True)
     num_steps = torch.tensor([len(item.hidden) for item in items], device=device)
     labels = pad_sequence([item.labels for item in items], batch_first=True)

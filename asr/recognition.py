@@ -1,8 +1,9 @@
 """CTC speech recognition: the training module and the bundle it leaves, which asr.acoustic_model reads again."""
 
+import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from asr.language_model import Decoder, LanguageModelConfig, Scored, choose_deco
 from asr.models.speech_ctc import SpeechCtc, SpeechCtcConfig
 from asr.models.state_masks import StateMaskConfig, StateMasks, draw_masks
 from asr.optimiser import OptimiserConfig
-from asr.speech_dataset import SpeechBatch
+from asr.speech_dataset import SpeechBatch, SpeechDataset
 from asr.tokenizers.tokenizer import FILE as TOKENIZER_FILE
 from asr.tokenizers.tokenizer import Tokenizer
 from signwave import bundle, metrics
@@ -28,6 +29,10 @@ from signwave.ctc import CtcLoss, NgramLm, ctc_loss, greedy
 from signwave.errors import ConfigError
 from signwave.text import Vocabulary
 from signwave.training.ctc_module import CtcBatch, CtcModule
+
+HeadStart = Callable[[SpeechCtc, SpeechDataset, int], None]
+
+log = logging.getLogger(__name__)
 
 
 class SpeechRecognition(CtcModule):
@@ -41,8 +46,8 @@ class SpeechRecognition(CtcModule):
         lm_texts: normalised training texts; empty trains no language model.
         lm: order, unit and the settings to try.
         groups: clip id → groups it counts in, for figures by language or voice.
-        head_epochs: passes of the new layers over stored states before training; see asr.head_start.
-        head_learning_rate: in these passes.
+        head_start: changes the model before the first step, unless the run is resumed; gets it, the training split
+            and the seed.
         masks: of the encoder's states in training.
         frozen_steps: optimiser steps in which the encoder gets no gradient.
         settings: features the encoder takes; stored in the bundle.
@@ -62,8 +67,7 @@ class SpeechRecognition(CtcModule):
         lm_texts: Sequence[str] = (),
         lm: LanguageModelConfig | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
-        head_epochs: int = 0,
-        head_learning_rate: float = 5e-3,
+        head_start: HeadStart | None = None,
         masks: StateMaskConfig | None = None,
         frozen_steps: int = 0,
         tokenizer: Tokenizer | None = None,
@@ -74,7 +78,8 @@ class SpeechRecognition(CtcModule):
         self._lm_texts = list(lm_texts)
         self._lm_settings = lm or LanguageModelConfig(order=0)
         self._groups = dict(groups or {})
-        self._head_epochs, self._head_learning_rate = head_epochs, head_learning_rate
+        self._head_start = head_start
+        self._before_training: dict[str, float] = {}
         self._masks, self._frozen_steps = masks or StateMaskConfig(), frozen_steps
         self._tokenizer = tokenizer
         if tokenizer and tokenizer.pieces and self._lm_settings.order and self._lm_settings.unit == "word":
@@ -87,12 +92,34 @@ class SpeechRecognition(CtcModule):
     def on_fit_start(self) -> None:
         """Refuse clips that the encoder can't take; give the new layers a head start, unless the run is resumed."""
         self._refuse_long_clips()
-        if not self._head_epochs or self.trainer.ckpt_path is not None:
+        if self._head_start is None or self.trainer.ckpt_path is not None:
             return
         datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 - Lightning sets it at run time
         with self.trainer.precision_plugin.forward_context():
-            train_head(self.encoder, datamodule.splits["train"], num_epochs=self._head_epochs,
-                       learning_rate=self._head_learning_rate, seed=datamodule.seed)  # fmt: skip
+            self._head_start(self.encoder, datamodule.splits["train"], datamodule.seed)
+            held_out = self._held_out()
+        if held_out:
+            texts = [_greedy_text(scored.log_probs, self.vocabulary) for scored in held_out.values()]
+            wrong = metrics.wer([scored.text for scored in held_out.values()], texts)
+            self._before_training = {"val_wer_before_the_first_step": wrong}
+            log.info("WER before the first step: %.4f", wrong)
+
+    def figures(self) -> dict[str, float]:
+        """For results.json: what the head start alone reaches."""
+        return self._before_training
+
+    @torch.no_grad()
+    def _held_out(self) -> dict[str, Scored]:
+        """The validation split's outputs."""
+        datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 - Lightning sets it at run time
+        found: dict[str, Scored] = {}
+        training = self.training
+        self.eval()
+        for batch in datamodule.val_dataloader() if datamodule.splits["val"] is not None else ():
+            on_device = batch.to(self.device)
+            found |= self._scored(on_device, self(on_device.inputs, on_device.num_frames))
+        self.train(training)
+        return found
 
     def _refuse_long_clips(self) -> None:
         """A clip beyond the encoder's positions would end the run in the middle of a validation."""
@@ -111,16 +138,20 @@ class SpeechRecognition(CtcModule):
 
     @classmethod
     def of(
-        cls, model: SpeechCtcConfig, data: SpeechData, *, lm: LanguageModelConfig, optimiser: OptimiserConfig, name: str
-    ) -> "SpeechRecognition":
+        cls, model: SpeechCtcConfig, data: SpeechData, *, lm: LanguageModelConfig, optimiser: OptimiserConfig,
+        name: str, settings: FeatureSettings | None = None, head_start: HeadStart | None = None, **kwargs: Any,
+    ) -> "SpeechRecognition":  # fmt: skip
         """Put a recipe's parts together.
 
         Args:
             model: architecture and donor.
             data: splits, vocabulary and normaliser.
             lm: the language model to train beside.
-            optimiser: learning rates.
+            optimiser: learning rates, and the passes of the new layers alone.
             name: of the run, told in the bundle.
+            settings: features that the encoder takes; None takes the model's.
+            head_start: comes before these passes.
+            kwargs: of a subclass.
         """
 
         def groups(encoder: Any) -> list[dict[str, Any]]:
@@ -129,17 +160,23 @@ class SpeechRecognition(CtcModule):
             )
             return found
 
+        def before_training(built: SpeechCtc, train: SpeechDataset, seed: int) -> None:
+            if head_start is not None:
+                head_start(built, train, seed)
+            if optimiser.head_epochs:
+                train_head(built, train, num_epochs=optimiser.head_epochs,
+                           learning_rate=optimiser.head_learning_rate, seed=seed)  # fmt: skip
+
         size = data.vocabulary.size
         return cls(
             model.build(vocab_size=size),
-            settings=model.features(),
+            settings=settings or model.features(),
             arguments=model.arguments(vocab_size=size),
             lm_texts=data.lm_texts,
             lm=lm,
             groups=data.groups,
             tokenizer=data.tokenizer,
-            head_epochs=optimiser.head_epochs,
-            head_learning_rate=optimiser.head_learning_rate,
+            head_start=before_training if head_start or optimiser.head_epochs else None,
             masks=model.masks,
             frozen_steps=optimiser.frozen_steps,
             vocabulary=data.vocabulary,
@@ -151,6 +188,7 @@ class SpeechRecognition(CtcModule):
             tri_stage=optimiser.tri_stage(),
             parameter_groups=groups,
             bundle_info={"name": name, **data.info},
+            **kwargs,
         )
 
     def on_before_batch_transfer(self, batch: CtcBatch, dataloader_idx: int) -> CtcBatch:
@@ -181,12 +219,7 @@ class SpeechRecognition(CtcModule):
             return
         self._lm = train_lm(self._lm_texts, self.vocabulary, order=settings.order, unit=settings.unit,
                             tokenizer=self._tokenizer)  # fmt: skip
-        datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 - Lightning sets it at run time
-        held_out: dict[str, Scored] = {}
-        for batch in datamodule.val_dataloader() if datamodule.splits["val"] is not None else ():
-            on_device = batch.to(self.device)
-            with torch.no_grad():
-                held_out |= self._scored(on_device, self(on_device.inputs, on_device.num_frames))
+        held_out = self._held_out()
         if held_out:
             self._decoder = choose_decoder(list(held_out.values()), self._lm, self.vocabulary, settings)
 
