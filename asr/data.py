@@ -79,7 +79,15 @@ class SpeechDataConfig:
         rows = [clip for clip in manifest.read(path) if self.language in ("", clip.language)]
         return [clip for clip in rows if split != "train" or (clip.duration_seconds or 0.0) <= self.max_seconds]
 
-    def build(self, settings: FeatureSettings, *, budget: int, seed: int = 0, num_workers: int = 0) -> "SpeechData":
+    def build(
+        self,
+        settings: FeatureSettings,
+        *,
+        budget: int,
+        seed: int = 0,
+        num_workers: int = 0,
+        vocabulary: Vocabulary | None = None,
+    ) -> "SpeechData":
         """Read the manifests and make the splits.
 
         Args:
@@ -87,9 +95,11 @@ class SpeechDataConfig:
             budget: feature frames (samples for waveforms) of a padded batch.
             seed: of order and augmentation.
             num_workers: loader processes a split.
+            vocabulary: instead of the characters of the training texts; clips that it can't spell are left out.
         """
         clips = {split: self.clips(split) for split in SPLITS}
-        return _speech_data(clips, self, settings, read=None, budget=budget, seed=seed, num_workers=num_workers)
+        return _speech_data(clips, self, settings, read=None, budget=budget, seed=seed, num_workers=num_workers,
+                            vocabulary=vocabulary)  # fmt: skip
 
 
 @dataclass
@@ -108,10 +118,19 @@ class ToneDataConfig(SpeechDataConfig):
             for i in range(self.num_clips)
         ]  # fmt: skip
 
-    def build(self, settings: FeatureSettings, *, budget: int, seed: int = 0, num_workers: int = 0) -> "SpeechData":
+    def build(
+        self,
+        settings: FeatureSettings,
+        *,
+        budget: int,
+        seed: int = 0,
+        num_workers: int = 0,
+        vocabulary: Vocabulary | None = None,
+    ) -> "SpeechData":
         """Like the real one, with sound that is computed."""
         clips = {split: self.clips(split) for split in SPLITS}
-        return _speech_data(clips, self, settings, read=tone_audio, budget=budget, seed=seed, num_workers=num_workers)
+        return _speech_data(clips, self, settings, read=tone_audio, budget=budget, seed=seed, num_workers=num_workers,
+                            vocabulary=vocabulary)  # fmt: skip
 
 
 TONE_SAMPLES = SAMPLE_RATE_HZ // 5
@@ -149,7 +168,7 @@ class SpeechData(DataModule):
 
 def _speech_data(
     clips: dict[str, list[Clip]], config: SpeechDataConfig, settings: FeatureSettings, *,
-    read: ReadAudio | None, budget: int, seed: int, num_workers: int,
+    read: ReadAudio | None, budget: int, seed: int, num_workers: int, vocabulary: Vocabulary | None,
 ) -> SpeechData:  # fmt: skip
     if not clips["train"]:
         raise ConfigError(
@@ -160,9 +179,7 @@ def _speech_data(
     tokenizer = Tokenizer.load(config.tokenizer) if config.tokenizer else None
     normaliser = tokenizer.normaliser if tokenizer else None
     texts = [normalised_text(clip, normaliser) for clip in clips["train"]]
-    with_space = config.augment.join_probability > 0
-    characters = _characters(texts, config.min_character_count, with_space=with_space)
-    vocabulary = tokenizer.vocabulary if tokenizer else characters
+    vocabulary = _vocabulary(texts, tokenizer, vocabulary, config)
     train, dev, test = (
         SpeechDataset(
             _spellable(clips[split], tokenizer or vocabulary, normaliser, split), vocabulary=vocabulary,
@@ -199,6 +216,18 @@ def _languages_of(config: SpeechDataConfig) -> str:
     path = Path(config.manifest_dir) / "train.jsonl.gz"
     counts = Counter(clip.language or "(none)" for clip in manifest.read(path)) if path.is_file() else Counter[str]()
     return f"train.jsonl.gz holds {', '.join(f'{code}: {n}' for code, n in counts.most_common()) or 'no clip'}"
+
+
+def _vocabulary(
+    texts: Sequence[str], tokenizer: Tokenizer | None, given: Vocabulary | None, config: SpeechDataConfig
+) -> Vocabulary:
+    if tokenizer is None:
+        with_space = config.augment.join_probability > 0
+        return given or _characters(texts, config.min_character_count, with_space=with_space)
+    if given is not None and given != tokenizer.vocabulary:
+        raise ConfigError(f"data.tokenizer={config.tokenizer}: its tokens aren't those of the model to start from; "
+                          "take the tokenizer that lies in that model's folder")  # fmt: skip
+    return tokenizer.vocabulary
 
 
 def _characters(texts: Sequence[str], min_count: int, *, with_space: bool) -> Vocabulary:

@@ -24,6 +24,7 @@ from asr.text import for_language
 from signwave.errors import UserError, require
 from signwave.manifest import Clip
 from signwave.prepare import Problem, Row, run_prepare
+from signwave.text import Vocabulary
 
 SENTENCES_DIR = Path(__file__).parent
 LANGUAGES = ("fa", "ar", "ur")
@@ -212,7 +213,15 @@ class EspeakDataConfig(SpeechDataConfig):
     num_test: int = 24
     synthesis_seed: int = 0
 
-    def build(self, settings: FeatureSettings, *, budget: int, seed: int = 0, num_workers: int = 0) -> SpeechData:
+    def build(
+        self,
+        settings: FeatureSettings,
+        *,
+        budget: int,
+        seed: int = 0,
+        num_workers: int = 0,
+        vocabulary: Vocabulary | None = None,
+    ) -> SpeechData:
         """Synthesise what is missing, write the manifests, then build like any corpus."""
         folder = Path(self.manifest_dir)
         (folder / "wav").mkdir(parents=True, exist_ok=True)
@@ -225,4 +234,4 @@ class EspeakDataConfig(SpeechDataConfig):
             seed=self.synthesis_seed,
         )
         run_prepare(rows, folder, show_progress=False)
-        return super().build(settings, budget=budget, seed=seed, num_workers=num_workers)
+        return super().build(settings, budget=budget, seed=seed, num_workers=num_workers, vocabulary=vocabulary)
