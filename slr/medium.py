@@ -30,9 +30,11 @@ KINDS = {
     "slr.resnet_bilstm": Kind("slr.models.resnet_bilstm", "ResnetBilstm", "frames"),
     "slr.s3d": Kind("slr.models.s3d", "S3d", "frames"),
     "slr.two_stream": Kind("slr.models.two_stream", "TwoStream", "frames+keypoints"),
-    "slr.i3d_trunk": Kind("slr.models.i3d_trunk", "I3dTrunk", "frames"),
     "slr.feature_head": Kind("slr.models.feature_head", "FeatureHead", "features"),
 }
+
+TRUNKS = {**KINDS, "slr.i3d_trunk": Kind("slr.models.i3d_trunk", "I3dTrunk", "frames")}
+"""What a recogniser of single signs may look through: recognisers, and networks that recognise no sentences."""
 
 ISOLATED_KIND = "slr.isolated"
 """Not among them: its models name single signs, see slr.isolated."""

@@ -103,7 +103,7 @@ def similarities(
 
 def _units(heard: Mapping[str, Sequence[Floats]], num_clusters: int) -> dict[str, list[Units]]:
     """Cluster the frames of all languages, as many of each, and write every run of one cluster once."""
-    import faiss
+    from scipy.cluster.vq import kmeans2, vq
 
     pools = {language: np.concatenate([p for p in pieces if len(p)]) for language, pieces in heard.items()}
     fewest = min(len(pool) for pool in pools.values())
@@ -111,12 +111,9 @@ def _units(heard: Mapping[str, Sequence[Floats]], num_clusters: int) -> dict[str
     rng = np.random.default_rng(_SEED)
     sample = np.concatenate([pool[np.sort(rng.permutation(len(pool))[:share])] for pool in pools.values()])
     count = max(1, min(num_clusters, len(sample) // 4))
-    means = faiss.Kmeans(
-        sample.shape[1], count, niter=_NUM_ITERATIONS, seed=_SEED, min_points_per_centroid=1, verbose=False
-    )
-    means.train(np.ascontiguousarray(sample))
+    means, _ = kmeans2(sample, count, iter=_NUM_ITERATIONS, minit="++", seed=_SEED)
     return {
-        language: [_runs(means.index.search(np.ascontiguousarray(p), 1)[1][:, 0]) for p in pieces if len(p)]
+        language: [_runs(vq(p, means, check_finite=False)[0]) for p in pieces if len(p)]
         for language, pieces in heard.items()
     }
 

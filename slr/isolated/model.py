@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slr.medium import KINDS
+from slr.medium import TRUNKS
 from slr.models.interface import Reads, Trunk
 from slr.models.masking import mask_time
 
@@ -61,7 +61,7 @@ class IsolatedSigns(nn.Module):
     """Windows in, one distribution per language out.
 
     Args:
-        trunk_kind: a kind of slr.medium.KINDS whose model is a `Trunk`.
+        trunk_kind: a kind of slr.medium.TRUNKS whose model is a `Trunk`.
         trunk: its settings.
         num_classes: language → classes, the blank (0) included.
         classifier: of each language and stream.
@@ -80,7 +80,7 @@ class IsolatedSigns(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        kind = KINDS[trunk_kind]
+        kind = TRUNKS[trunk_kind]
         module = getattr(importlib.import_module(kind.module), kind.name)(**{**trunk, "vocab_size": 2})
         if not hasattr(module, "step_features"):
             raise ValueError(

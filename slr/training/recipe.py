@@ -9,7 +9,7 @@ from signwave.errors import ConfigError
 from signwave.recipe import Parts, Recipe
 from signwave.training.ctc_module import Optimiser
 from signwave.training.schedules import Schedule
-from slr.medium import KINDS
+from slr.medium import TRUNKS
 from slr.training.auxiliary import AuxiliaryConfig
 from slr.training.corpus import CorpusConfig
 from slr.training.decoder_choice import GlossLmConfig
@@ -181,8 +181,8 @@ class TwoStreamRecipe(RecognitionRecipe):
 
 
 def kind_of(model: Any) -> str:
-    """The bundle kind of a model, see slr.medium.KINDS."""
-    (kind,) = (name for name, kind in KINDS.items() if kind.name == type(model).__name__)
+    """The bundle kind of a model, see slr.medium.TRUNKS."""
+    (kind,) = (name for name, kind in TRUNKS.items() if kind.name == type(model).__name__)
     return kind
 
 
