@@ -1,11 +1,14 @@
-"""Arabic Speech Commands, single words: Whisper tiny.en's encoder, a head solved in closed form first, on a CPU.
+"""Arabic commands of one word, from speakers never heard in training: characters, CTC on a donor's encoder, n-gram.
 
-    asr prepare arabic-speech-commands RAW data/commands val=test dev_speakers=00000001
-    python recipes/asr/arabic_commands_ctc.py data.manifest_dir=data/commands model.donor_dir=DONOR
+    asr prepare arabic-speech-commands RAW MANIFESTS          # a partial copy: val=test dev_speakers=00000013
+    python tools/convert_ct2_whisper.py DONOR
+    python recipes/asr/arabic_commands_ctc.py data.manifest_dir=MANIFESTS model.donor_dir=DONOR
 
-DONOR: `python tools/convert_ct2_whisper.py DONOR`. One run on a part of the corpus (240 words of six speakers to train
-on), 150 words of four speakers never heard: WER 9.3 % [4.7, 14.0] greedy, 3.3 % [0.7, 6.7] with the n-gram of the
-training words. 13 minutes of a busy core.
+Result with Whisper tiny.en, which never heard Arabic, as donor, on 300 + 150 of the corpus' clips (270 of six speakers
+to train, 30 of another to choose, 150 of four others as test, 80 % of them digits): WER 0.033 [0.007, 0.067] with the
+n-gram, 0.093 [0.047, 0.140] greedy, CER 0.032; 400 steps, 754 s on one of two overloaded CPU cores (seed 0). Before
+the first step the head in closed form has WER 0.60 on the chosen speaker. All 40 words occur in training: the n-gram
+knows them, and the figure says nothing about others.
 """
 
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ from signwave.recipe import main
 
 @dataclass
 class ArabicCommandsCtc(CorpusCtc):
-    """Single words, Arabic."""
+    """Forty words of the keyword-spotting corpus."""
 
 
 if __name__ == "__main__":
